@@ -1,0 +1,343 @@
+"""All options of a run: key=value in, checked dataclasses out. Hydra stays in this file.
+
+The defaults stand twice, in the YAML files that Hydra composes and in the dataclasses that Python
+users make directly; ``tests/test_config.py`` compares the two.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, cast
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bayes_splat.errors import ConfigError
+from bayes_splat.options import Options, build, describe, option, unknown
+
+_MANY = 1000
+
+
+@dataclass(kw_only=True)
+class PlaneSweepConfig(Options):
+    """proposal=plane_sweep: compare the photographs on planes of constant depth; needs no weights."""
+
+    section: ClassVar[str] = "proposal"
+
+    name: str = option("plane_sweep", "what proposes depths", choices=("plane_sweep",))
+    num_buckets: int = option(
+        32, "depth buckets between near and far, even in disparity", at_least=2, at_most=1024
+    )
+    planes_per_bucket: int = option(
+        4, "planes tried inside every bucket", at_least=1, at_most=64
+    )
+    window: int = option(7, "side of the comparison window, pixels, odd", at_least=1, at_most=99)
+    color_bandwidth: float = option(
+        0.1, "colour difference (0 to 1) at which a neighbour counts for 1/e", above=0
+    )
+    truncation: float = option(
+        0.15, "colour differences above this count the same; tolerates occlusion", above=0
+    )
+    correlation_weight: float = option(
+        0.5, "share of the correlation in the cost, the rest is colour", at_least=0, at_most=1
+    )
+    agreement_floor: float = option(
+        0.05, "probability that a pixel is hidden in the other view", above=0, below=1
+    )
+    footprint: float = option(0.4, "standard deviation of a Gaussian, pixels of its view", above=0)
+    opacity: float = option(
+        0.9, "starting opacity where the depth is certain", above=0, below=0.999
+    )
+    min_overlap: float = option(
+        0.05, "least share of rays that another context view must see", at_least=0, at_most=1
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window % 2 == 0:
+            raise ConfigError(
+                f"proposal.window is {self.window} but must be odd, for example {self.window + 1}"
+            )
+
+
+@dataclass(kw_only=True)
+class ModelConfig(Options):
+    """What is believed before the photographs are seen."""
+
+    section: ClassVar[str] = "model"
+
+    prior: str = option(
+        "uniform",
+        "prior of depth: uniform in disparity, or the proposal's density",
+        choices=("uniform", "proposal"),
+    )
+    opacity_prior: list[float] = option(
+        [1.0, 1.0], "a and b of the Beta prior of opacity", above=0, length=(2, 2)
+    )
+    noise_prior: list[float] = option(
+        [2.0, 0.005],
+        "concentration and rate of the InverseGamma prior of the squared noise",
+        above=0,
+        length=(2, 2),
+    )
+    noise: str = option(
+        "global", "one noise scale for all context views or one for each", choices=("global", "per_view")
+    )
+    order: str = option(
+        "bucket",
+        "sort Gaussians by the centre of their depth bucket (smooth, so that chains mix) or by "
+        "their own centre (as viewers do; chains hardly move)",
+        choices=("bucket", "center"),
+    )
+
+
+@dataclass(kw_only=True)
+class GibbsConfig(Options):
+    """sampler=gibbs: depth by MALA and jumps; opacity and noise drawn from their exact conditionals."""
+
+    section: ClassVar[str] = "sampler"
+
+    name: str = option("gibbs", "which sampler", choices=("gibbs",))
+    mala_steps: int = option(4, "MALA steps on the depths a sweep", at_least=1, at_most=_MANY)
+    step_size: float = option(0.02, "first step size of MALA; warmup adapts it", above=0)
+    target_acceptance_rate: float = option(
+        0.574, "acceptance rate that warmup aims at", above=0, below=1
+    )
+    jump_fraction: float = option(
+        0.25, "share of Gaussians a sweep that try a depth from the proposal", at_least=0, at_most=1
+    )
+    opacity_fraction: float = option(
+        0.25, "share of opacities redrawn a sweep", above=0, at_most=1
+    )
+
+
+@dataclass(kw_only=True)
+class MALAConfig(Options):
+    """sampler=mala: Langevin steps on everything at once, accepted or rejected."""
+
+    section: ClassVar[str] = "sampler"
+
+    name: str = option("mala", "which sampler", choices=("mala",))
+    step_size: float = option(0.02, "first step size; warmup adapts it", above=0)
+    target_acceptance_rate: float = option(
+        0.574, "acceptance rate that warmup aims at", above=0, below=1
+    )
+
+
+@dataclass(kw_only=True)
+class SGLDConfig(Options):
+    """sampler=sgld: Langevin steps on random parts of the photographs; fast, and biased."""
+
+    section: ClassVar[str] = "sampler"
+
+    name: str = option("sgld", "which sampler", choices=("sgld",))
+    step_size: float = option(0.001, "step size at the start of the schedule", above=0)
+    schedule: str = option(
+        "polynomial", "how the step size moves", choices=("constant", "polynomial", "cyclical")
+    )
+    batch_fraction: float = option(
+        0.25, "share of the context pixels rendered a step", above=0, at_most=1
+    )
+
+
+@dataclass(kw_only=True)
+class RendererConfig(Options):
+    """What draws the pictures."""
+
+    section: ClassVar[str] = "renderer"
+
+    name: str = option(
+        "auto",
+        "auto takes the fastest that this machine can run; reference is plain PyTorch",
+        choices=("auto", "reference"),
+    )
+
+
+Sampler = GibbsConfig | MALAConfig | SGLDConfig
+
+GROUPS: dict[str, dict[str, type[Options]]] = {
+    "proposal": {"plane_sweep": PlaneSweepConfig},
+    "model": {"default": ModelConfig},
+    "sampler": {"gibbs": GibbsConfig, "mala": MALAConfig, "sgld": SGLDConfig},
+    "renderer": {"auto": RendererConfig, "reference": RendererConfig},
+}
+"""Group -> its choices, the default one first."""
+
+
+@dataclass(kw_only=True)
+class RunConfig(Options):
+    """Everything that one run of the main job depends on.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of its range, or two do not go together.
+    """
+
+    scene: str = option(
+        "demo", "folder with images/ and transforms.json, or demo for a scene made on the spot"
+    )
+    split: str | None = option(
+        None,
+        "an entry of the folder's splits.json; it sets context, targets, near and far where these "
+        "are not given",
+    )
+    context: list[int] | None = option(
+        None,
+        "frames that the model sees, two or more; null: those of the split, else [0,1]",
+        at_least=0,
+        length=(2, _MANY),
+    )
+    targets: list[int] | None = option(
+        None,
+        "frames held out for the scores; null: those of the split, else all of demo, else up to "
+        "four that stand nearest to the context",
+        at_least=0,
+        length=(1, _MANY),
+    )
+    resolution: int = option(64, "pixels on the long side of every picture", at_least=8)
+    near: float | None = option(
+        None, "nearest depth looked at, scene units; null: the split's or the scene's", above=0
+    )
+    far: float | None = option(
+        None, "farthest depth looked at, scene units; null: the split's or the scene's", above=0
+    )
+    chains: int = option(4, "independent chains, run side by side", at_least=1, at_most=64)
+    draws: int = option(250, "draws kept a chain", at_least=1)
+    warmup: int = option(300, "steps before the first draw, in which the sampler tunes itself", at_least=0)
+    thinning: int = option(1, "steps a draw; the others are thrown away", at_least=1)
+    seed: int = option(0, "start of all randomness; the same seed gives the same draws", at_least=0)
+    time_limit: float | None = option(
+        None, "seconds of sampling after which the run stops and keeps what it has", above=0
+    )
+    threads: int | None = option(
+        None, "threads of PyTorch; null: its own choice. Results do not depend on it", at_least=1
+    )
+    out: str | None = option(
+        None, "folder for the results; null: outputs/<scene>-<date>-<time>"
+    )
+
+    proposal: PlaneSweepConfig = field(default_factory=PlaneSweepConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    sampler: Sampler = field(default_factory=GibbsConfig)
+    renderer: RendererConfig = field(default_factory=RendererConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, frames in (("context", self.context), ("targets", self.targets)):
+            if frames is not None and len(set(frames)) < len(frames):
+                raise ConfigError(f"{name} is {frames} but each frame may be named only once")
+        both = sorted({*(self.context or ())} & {*(self.targets or ())})
+        if both:
+            raise ConfigError(
+                f"targets is {self.targets} but {both} is in context too; "
+                "a target must be a frame that the model does not see"
+            )
+        if self.near is not None and self.far is not None and self.near >= self.far:
+            raise ConfigError(f"near is {self.near:g} but must be below far, which is {self.far:g}")
+
+
+def compose_config(overrides: Sequence[str] = ()) -> tuple[RunConfig, DictConfig]:
+    """Compose the shipped YAML files with what the user wants changed.
+
+    Args:
+        overrides: ``key=value`` as on the command line. ``sampler=mala`` picks a group,
+            ``sampler.step_size=0.1`` changes an option of it; the last of equal keys wins.
+            Paths need no quotes, whatever characters they have.
+
+    Returns:
+        The checked options, and the composed tree to be saved beside the results.
+
+    Raises:
+        ConfigError: an unknown key or choice, a value of the wrong type or out of its range.
+    """
+    given = dict(_split(text) for text in overrides)
+    choices = {group: _choice(group, given) for group in GROUPS}
+    tree = _compose([_readable(key, value, choices) for key, value in given.items()])
+    try:
+        values = OmegaConf.to_container(tree, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"an option refers to what does not exist: {_line(error)}") from error
+    values = cast(dict[str, Mapping[str, object]], values)
+    groups = {group: build(cls, values.pop(group)) for group, cls in choices.items()}
+    return build(RunConfig, values, **groups), tree
+
+
+def _split(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"{text!r} is not an option; write key=value, for example chains=2")
+    return key.strip(), value
+
+
+def _choice(group: str, given: Mapping[str, str]) -> type[Options]:
+    choices = GROUPS[group]
+    name = given.get(group, next(iter(choices)))
+    if name not in choices:
+        raise ConfigError(f"{group}={name} does not exist; choose one of {', '.join(choices)}")
+    return choices[name]
+
+
+def _readable(key: str, value: str, choices: Mapping[str, type[Options]]) -> str:
+    """The override as Hydra reads it; free text is quoted so that any path goes through."""
+    if key in GROUPS:
+        return f"{key}={value}"
+    section, _, name = key.rpartition(".")
+    if section and section not in choices:
+        raise unknown(key, [e.key for cls in (RunConfig, *choices.values()) for e in describe(cls)])
+    entries = {entry.field: entry for entry in describe(choices.get(section, RunConfig))}
+    if name not in entries:
+        raise unknown(name, [*entries, *([] if section else GROUPS)], section)
+    if section and name == "name":
+        raise ConfigError(f"{key}={value} does not choose a {section}; write {section}={value}")
+    entry = entries[name]
+    is_text = entry.annotation in (str, str | None) and entry.rule.choices is None
+    if is_text and not (value == "null" and entry.annotation != str):
+        value = _quoted(value)
+    _require_one_value(key, value)
+    return f"{key}={value}"
+
+
+def _quoted(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        return value
+    if value.startswith("~"):
+        value = str(Path(value).expanduser())
+    return QuotedString(value.replace("${", "\\${"), Quote.single).with_quotes()
+
+
+def _require_one_value(key: str, value: str) -> None:
+    try:
+        override = OverridesParser.create().parse_override(f"{key}={value}")
+    except HydraException as error:
+        raise ConfigError(f"cannot read {key}={value}: {_line(error)}") from error
+    if override.is_sweep_override():
+        raise ConfigError(f"{key}={value} is more than one value; write a list as {key}=[{value}]")
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    try:
+        with _own_hydra():
+            return compose("main", overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"cannot compose {' '.join(overrides)}: {_line(error)}") from error
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Hydra with our files, leaving that of a calling program as it was."""
+    shared = GlobalHydra.instance()
+    theirs, shared.hydra = shared.hydra, None
+    try:
+        with initialize_config_module("bayes_splat.configs", version_base="1.3"):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = theirs
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

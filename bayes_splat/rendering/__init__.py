@@ -1,0 +1,1 @@
+"""Pictures of Gaussians: one interface, several engines."""

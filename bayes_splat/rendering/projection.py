@@ -1,0 +1,92 @@
+"""Gaussians to the image plane: the local affine approximation of Zwicker et al., "EWA Splatting"."""
+
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from bayes_splat import geometry, harmonics
+from bayes_splat.rendering.settings import RenderSettings
+from bayes_splat.types import Cameras, Gaussians
+
+
+class Projection(NamedTuple):
+    """Gaussians as seen by every camera of every chain.
+
+    Attributes:
+        means2d: (x, y) in pixels.
+        covariances2d: (xx, xy, yy) in pixels^2, low-pass included.
+        depths: camera z of the centres, scene units.
+        colors: towards the camera.
+    """
+
+    means2d: Float[Tensor, "2 chain view gaussian"]
+    covariances2d: Float[Tensor, "3 chain view gaussian"]
+    depths: Float[Tensor, "chain view gaussian"]
+    colors: Float[Tensor, "3 chain view gaussian"]
+
+
+FRUSTUM_MARGIN = 0.3
+"""How far outside the picture, in half fields of view, the affine approximation is taken (gsplat)."""
+
+
+def project(gaussians: Gaussians, cameras: Cameras, settings: RenderSettings) -> Projection:
+    """Project the Gaussians of every chain into every camera.
+
+    Centres project exactly; covariances through the Jacobian of the projection at the centre,
+    with x/z and y/z clamped to a margin around the picture, as gsplat does.
+    """
+    local = geometry.world_to_camera(gaussians.means, cameras)
+    x, y, z = local.unbind(-1)
+    # A centre in the camera plane is culled later; a finite stand-in keeps its gradient finite.
+    z = torch.where(z < settings.near_plane, torch.full_like(z, settings.near_plane), z)
+    fx, fy, cx, cy = (
+        cameras.intrinsics[:, row, column][:, None]
+        for row, column in ((0, 0), (1, 1), (0, 2), (1, 2))
+    )
+    means2d = torch.stack([fx * x / z + cx, fy * y / z + cy])
+
+    height, width = cameras.image_shape
+    margin_x, margin_y = FRUSTUM_MARGIN * 0.5 * width / fx, FRUSTUM_MARGIN * 0.5 * height / fy
+    slope_x = torch.clamp(x / z, min=-cx / fx - margin_x, max=(width - cx) / fx + margin_x)
+    slope_y = torch.clamp(y / z, min=-cy / fy - margin_y, max=(height - cy) / fy + margin_y)
+
+    # Rows of J W, written out: matrix products of 3x3 blocks are slow and their order of summation
+    # is not ours to fix.
+    axis_x, axis_y, axis_z = rearrange(cameras.extrinsics[:, :3, :3], "view i j -> j i 1 view 1")
+    row_x = (fx / z) * (axis_x - slope_x * axis_z)
+    row_y = (fy / z) * (axis_y - slope_y * axis_z)
+    sigma = geometry.covariances(gaussians.scales, gaussians.rotations)
+    sigma = rearrange(sigma, "chain gaussian i j -> i j chain 1 gaussian")
+    return Projection(
+        means2d=means2d,
+        covariances2d=torch.stack(
+            [
+                _quadratic(row_x, sigma, row_x) + settings.low_pass,
+                _quadratic(row_x, sigma, row_y),
+                _quadratic(row_y, sigma, row_y) + settings.low_pass,
+            ]
+        ),
+        depths=local[..., 2],
+        colors=_colors(gaussians, cameras),
+    )
+
+
+def _quadratic(left: Tensor, sigma: Tensor, right: Tensor) -> Tensor:
+    """left^T sigma right with the vector axis first."""
+    products = [left[i] * sigma[i, j] * right[j] for i in range(3) for j in range(3)]
+    return torch.stack(products).sum(0)
+
+
+def _colors(gaussians: Gaussians, cameras: Cameras) -> Tensor:
+    if gaussians.harmonics.shape[-1] == 1:  # plain colours look the same from everywhere
+        plain = (0.5 + harmonics.ZEROTH * gaussians.harmonics[..., 0]).clamp_min(0.0)
+        plain = plain[..., None, :, :].expand(*plain.shape[:-2], len(cameras), *plain.shape[-2:])
+        return torch.movedim(plain, -1, 0)
+    centres = cameras.extrinsics[:, None, :3, 3]
+    towards = torch.nn.functional.normalize(gaussians.means[..., None, :, :] - centres, dim=-1)
+    return torch.movedim(
+        harmonics.to_colors(gaussians.harmonics[..., None, :, :, :], towards), -1, 0
+    )

@@ -1,0 +1,93 @@
+"""The table ``summary.csv``: every site and the rendered target pixels, a few lines each."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from bayes_splat import diagnostics
+from bayes_splat.diagnostics import PixelDiagnostics, Statistics
+from bayes_splat.files import atomic_path
+
+
+class Row(NamedTuple):
+    """One line of ``summary.csv``.
+
+    Attributes:
+        name: of the site, or ``target <quantity>`` for rendered pixels, with its index if any.
+        over: "" for one quantity; min, median or max over ``count`` of them, column by column.
+        count: how many quantities the line speaks of.
+        mean, std, low, high, mcse_mean, ess_bulk, ess_tail, rhat: see ``Statistics``.
+        failing: share of the quantities that miss the thresholds of R-hat or bulk ESS.
+    """
+
+    name: str
+    over: str
+    count: int
+    mean: float
+    std: float
+    low: float
+    high: float
+    mcse_mean: float
+    ess_bulk: float
+    ess_tail: float
+    rhat: float
+    failing: float
+
+
+def site_table(
+    sites: Mapping[str, Shaped[np.ndarray, "chain draw *axes"]],
+    pixels: PixelDiagnostics | None = None,
+    max_rows: int = 8,
+    max_quantities: int = 4096,
+) -> list[Row]:
+    """The lines of ``summary.csv``: sites, then rendered target pixels.
+
+    A site of at most ``max_rows`` numbers gets a line for each. A larger one (a number a Gaussian)
+    gets three, the least, median and greatest of each column, over at most ``max_quantities`` of
+    its numbers, evenly spaced.
+    """
+    rows: list[Row] = []
+    for name, draws in sites.items():
+        flat = draws.reshape(*draws.shape[:2], int(np.prod(draws.shape[2:])))
+        size = flat.shape[-1]
+        if size > max_rows:
+            step = -(-size // max_quantities)
+            rows += _spread(name, diagnostics.statistics(flat[..., ::step]))
+            continue
+        found = diagnostics.statistics(flat)
+        for i, index in enumerate(np.ndindex(draws.shape[2:])):
+            label = f"{name}[{', '.join(map(str, index))}]" if index else name
+            failing = float(not diagnostics.has_converged(found)[i])
+            rows.append(Row(label, "", 1, *(float(column[i]) for column in found), failing))
+    if pixels is not None:
+        for i, quantity in enumerate(pixels.quantities):
+            moves = ~pixels.is_constant[:, i]
+            columns = Statistics(*(column[moves, i] for column in pixels.statistics))
+            rows += _spread(f"target {quantity}", columns)
+    return rows
+
+
+def write_table(path: Path | str, rows: Sequence[Row]) -> None:
+    """Write the lines as comma-separated values, with a header.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with atomic_path(path) as partial, partial.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Row._fields)
+        writer.writerows([f"{x:.6g}" if isinstance(x, float) else x for x in row] for row in rows)
+
+
+def _spread(name: str, found: Statistics) -> list[Row]:
+    count = len(found.mean)
+    failing = float(1 - diagnostics.has_converged(found).mean()) if count else np.nan
+    ways = {"min": np.min, "median": np.median, "max": np.max}
+    return [
+        Row(name, over, count, *(diagnostics.nan_extreme(way, column) for column in found), failing)
+        for over, way in ways.items()
+    ]

@@ -1,0 +1,1 @@
+"""The options that ship with the package, as Hydra composes them; see ``bayes_splat.config``."""

@@ -1,0 +1,83 @@
+"""What the closed-form and local moves of this room share.
+
+They speak the ``Block`` protocol of the samplers' room without importing it: a position is a
+dictionary of unconstrained float64 tensors with a leading chain axis; randomness comes from one
+generator a chain.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.distributions import biject_to
+from torch.distributions.transforms import Transform
+
+from bayes_splat.models.splat_model import SplatModel
+
+Position: TypeAlias = dict[str, Tensor]
+Generators: TypeAlias = Sequence[torch.Generator]
+
+
+class BlockInfo(NamedTuple):
+    """What one block reports of one step.
+
+    Attributes:
+        acceptance_rate: mean over the block's moves; 1 for draws from an exact conditional.
+        step_size: NaN, these blocks have none.
+        diverging: a move met a non-finite energy.
+    """
+
+    acceptance_rate: Float[Tensor, " chain"]
+    step_size: Float[Tensor, " chain"]
+    diverging: Bool[Tensor, " chain"]
+
+
+def block_info(acceptance_rate: Float[Tensor, " chain"]) -> BlockInfo:
+    """A report of moves without a step size that cannot diverge."""
+    return BlockInfo(
+        acceptance_rate=acceptance_rate,
+        step_size=torch.full_like(acceptance_rate, torch.nan),
+        diverging=torch.zeros_like(acceptance_rate, dtype=torch.bool),
+    )
+
+
+class Coordinates(NamedTuple):
+    """Maps from unconstrained coordinates to the sites' values, the same that Pyro uses."""
+
+    depth: Transform
+    opacity: Transform
+    noise_scale: Transform
+
+
+def coordinates(model: SplatModel) -> Coordinates:
+    """The unconstrained coordinates of a model's sites."""
+    return Coordinates(
+        depth=biject_to(model.depth_prior().support),
+        opacity=biject_to(model.opacity_prior().support),
+        noise_scale=biject_to(model.noise_prior().support),
+    )
+
+
+def noise_per_view(
+    model: SplatModel, noise_scale: Float[Tensor, "chain *view"]
+) -> Float[Tensor, "chain view"]:
+    """The noise scale of every context view, whether the model has one or one a view."""
+    columns = noise_scale.reshape(noise_scale.shape[0], -1)
+    return columns.expand(-1, model.num_views)
+
+
+def uniforms(generators: Generators, *shape: int) -> Float[Tensor, "chain *shape"]:
+    """Independent uniform numbers in [0, 1), float64, every chain from its own generator."""
+    return torch.stack([torch.rand(shape, generator=g, dtype=torch.float64) for g in generators])
+
+
+def normals(generators: Generators, *shape: int) -> Float[Tensor, "chain *shape"]:
+    """Independent standard Normal numbers, float64, every chain from its own generator."""
+    return torch.stack([torch.randn(shape, generator=g, dtype=torch.float64) for g in generators])
+
+
+def permutations(generators: Generators, size: int) -> Tensor:
+    """A random permutation of 0..size-1 a chain."""
+    return torch.stack([torch.randperm(size, generator=g) for g in generators])

@@ -1,0 +1,98 @@
+"""Depths inside their buckets: the coordinates in which the bucket-ordered target is smooth.
+
+With the buckets held, the depth order is held, and the picture is a smooth function of the
+positions inside the buckets (design/posterior.md, section 4b). Gradient kernels move those; changes
+of bucket are left to local moves without gradients.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bayes_splat.models.blocks import Position
+
+_EDGE = 1e-9
+"""Offsets keep this far from 0 and 1, so that rounding cannot carry a depth over a bucket's edge."""
+
+
+class JointTarget(Protocol):
+    """The part of a target that is needed here."""
+
+    def potential_energy(self, position: Position) -> Float[Tensor, " chain"]: ...
+
+    def potential_and_gradient(
+        self, position: Position
+    ) -> tuple[Float[Tensor, " chain"], Position]: ...
+
+
+@dataclass(frozen=True)
+class BucketOffsets:
+    """The ``depth`` site in coordinates y = logit(offset in the bucket), with the buckets held.
+
+    The unconstrained depth is x = logit(r), r relative disparity, and r = (z + sigmoid(y)) / Z.
+
+    Attributes:
+        target: the joint density over unconstrained positions.
+        num_buckets: Z.
+    """
+
+    target: JointTarget
+    num_buckets: int
+
+    def given(self, position: Position) -> "OffsetTarget":
+        """The density of the offsets given the buckets and all other sites."""
+        return OffsetTarget(self, position)
+
+    def extract(self, position: Position) -> Position:
+        """The offsets' coordinates."""
+        scaled = torch.sigmoid(position["depth"]) * self.num_buckets
+        offset = (scaled - self.bucket(position)).clamp(_EDGE, 1.0 - _EDGE)
+        return {"offset": torch.logit(offset)}
+
+    def insert(self, block: Position, position: Position) -> Position:
+        """The position with its depths moved inside their buckets."""
+        offset = torch.sigmoid(block["offset"]).clamp(_EDGE, 1.0 - _EDGE)
+        relative = (self.bucket(position) + offset) / self.num_buckets
+        return {**position, "depth": torch.logit(relative)}
+
+    def bucket(self, position: Position) -> Tensor:
+        """Bucket of every depth, as float64."""
+        scaled = torch.sigmoid(position["depth"]) * self.num_buckets
+        return scaled.floor().clamp(0, self.num_buckets - 1)
+
+
+@dataclass(frozen=True)
+class OffsetTarget:
+    """Potential energy of the offsets: the joint one with the Jacobian of x(y)."""
+
+    coordinates: BucketOffsets
+    position: Position
+
+    def potential_energy(self, block: Position) -> Float[Tensor, " chain"]:
+        """Minus the log density of y up to a constant that depends on the buckets only."""
+        moved = self.coordinates.insert(block, self.position)
+        slope, _ = self._log_slope(block["offset"], moved["depth"])
+        return self.coordinates.target.potential_energy(moved) - slope.sum(-1)
+
+    def potential_and_gradient(
+        self, block: Position
+    ) -> tuple[Float[Tensor, " chain"], Position]:
+        """The same with its gradient in y."""
+        moved = self.coordinates.insert(block, self.position)
+        energy, gradient = self.coordinates.target.potential_and_gradient(moved)
+        log_slope, log_slope_gradient = self._log_slope(block["offset"], moved["depth"])
+        chained = gradient["depth"] * log_slope.exp() - log_slope_gradient
+        return energy - log_slope.sum(-1), {"offset": chained}
+
+    def _log_slope(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """log dx/dy and its derivative: dx/dy = f (1 - f) / (Z r (1 - r))."""
+        log_f = torch.nn.functional.logsigmoid(y) + torch.nn.functional.logsigmoid(-y)
+        log_r = torch.nn.functional.logsigmoid(x) + torch.nn.functional.logsigmoid(-x)
+        log_slope = log_f - log_r - torch.log(torch.tensor(float(self.coordinates.num_buckets)))
+        gradient = (1.0 - 2.0 * torch.sigmoid(y)) - (
+            1.0 - 2.0 * torch.sigmoid(x)
+        ) * log_slope.exp()
+        return log_slope, gradient

@@ -1,0 +1,206 @@
+"""Metropolis-Hastings moves of single depths, many at once, without gradients.
+
+These are the moves that change buckets, and with them the depth order. A set of Gaussians is chosen
+independently of the state, each gets a candidate depth, and each is accepted or rejected by the
+pixels it touches before *or* after its move, in all views. Two Gaussians may move together only if
+these pixel sets do not meet: then the likelihood ratio of the joint move is the product of
+the single ones. The pixel sets are the same seen from the proposed state, so which Gaussians move
+together is too, and detailed balance holds for each of them (compare design/posterior.md, section 4).
+One step costs two pictures of the touched pixels, whatever the number of moves.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from bayes_splat import geometry
+from bayes_splat.models import blocks
+from bayes_splat.models.blocks import BlockInfo, Generators, Position
+from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.rendering import reference
+from bayes_splat.rendering.settings import RenderSettings
+
+CANDIDATES = ("proposal", "walk")
+_EXPLORE = 0.1
+"""Share of proposal jumps drawn uniformly over the buckets, so that no depth is out of reach."""
+
+
+@dataclass(frozen=True)
+class DepthMoves:
+    """Moves depths one by one, judged on the pixels they touch.
+
+    Attributes:
+        model: the target.
+        candidates: ``proposal`` draws independently from the depth proposal (a tenth of the time
+            uniformly in disparity); ``walk`` takes a symmetric random step in disparity, about a
+            quarter of a bucket to four buckets long, reflected at near and far.
+        fraction: share of the Gaussians that get a candidate in one step; of those whose pixels
+            meet only one moves.
+    """
+
+    model: SplatModel
+    candidates: str = "proposal"
+    fraction: float = 0.05
+    name: str = "depth_jump"
+
+    def __post_init__(self) -> None:
+        if self.candidates not in CANDIDATES:
+            raise ValueError(
+                f"candidates is {self.candidates!r}; choose one of {', '.join(CANDIDATES)}"
+            )
+
+    def init(self, position: Position) -> None:
+        """Nothing to tune."""
+
+    @torch.no_grad()
+    def step(
+        self, generators: Generators, position: Position, tuning: None, is_warmup: bool
+    ) -> tuple[Position, None, BlockInfo]:
+        """Offer new depths to a random set of Gaussians in every chain."""
+        to = blocks.coordinates(self.model)
+        depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
+        noise = blocks.noise_per_view(self.model, to.noise_scale(position["noise_scale"]))
+        size = depth.shape[-1]
+        chosen = blocks.permutations(generators, size)[:, : max(1, round(self.fraction * size))]
+        offered, log_ratio = self._offer(generators, depth, chosen)
+        prior = self.model.depth_prior()
+        candidate = depth.scatter(1, chosen, offered)
+        log_ratio = log_ratio + (prior.log_prob(candidate) - prior.log_prob(depth)).gather(1, chosen)
+
+        touched = _touched_pixels(self.model, depth, candidate, opacity, chosen)
+        moving = _without_shared_pixels(touched, chosen.shape)
+        kept = torch.where(moving, offered, depth.gather(1, chosen))
+        log_ratio = log_ratio + self._log_likelihood_ratio(
+            touched, moving, depth, depth.scatter(1, chosen, kept), opacity, noise
+        )
+        log_ratio = torch.nan_to_num(log_ratio, nan=-torch.inf)
+        accepted = moving & (blocks.uniforms(generators, chosen.shape[1]).log() < log_ratio)
+        moved = to.depth.inv(depth.scatter(1, chosen, torch.where(accepted, offered, kept)))
+        is_new = torch.zeros_like(depth, dtype=torch.bool).scatter(1, chosen, accepted)
+        rate = torch.where(moving, log_ratio.clamp_max(0.0).exp(), torch.zeros_like(log_ratio))
+        rate = rate.sum(-1) / moving.sum(-1).clamp_min(1)
+        # Untouched depths keep their very bits: a round trip through the map would not.
+        kept_position = torch.where(is_new, moved, position["depth"])
+        return {**position, "depth": kept_position}, None, blocks.block_info(rate)
+
+    def _offer(
+        self, generators: Generators, depth: Tensor, chosen: Int[Tensor, "chain chosen"]
+    ) -> tuple[Float[Tensor, "chain chosen"], Float[Tensor, "chain chosen"]]:
+        """Candidate depths and the log ratio of reverse over forward candidate densities."""
+        proposal, size = self.model.proposal, depth.shape[-1]
+        near, far = proposal.near.expand_as(depth), proposal.far.expand_as(depth)
+        if self.candidates == "proposal":
+            drawn = proposal.sample(generators).double()
+            explore, where = blocks.uniforms(generators, 2, size).unbind(1)
+            uniform = geometry.relative_disparity_to_depth(where, near, far)
+            candidate = torch.where(explore < _EXPLORE, uniform, drawn)
+            log_ratio = self._log_jump(depth) - self._log_jump(candidate)
+        else:
+            noise, length = blocks.normals(generators, size), blocks.uniforms(generators, size)
+            scale = 2.0 ** (4.0 * length - 2.0) / proposal.num_buckets
+            relative = geometry.depth_to_relative_disparity(depth, near, far)
+            walked = torch.remainder(relative + scale * noise, 2.0)
+            walked = torch.where(walked > 1.0, 2.0 - walked, walked)
+            candidate = geometry.relative_disparity_to_depth(walked, near, far)
+            # Symmetric in disparity; as a density over depth it carries the slope.
+            log_ratio = torch.log(
+                proposal.disparity_slope(depth) / proposal.disparity_slope(candidate)
+            )
+        return candidate.gather(1, chosen), log_ratio.gather(1, chosen)
+
+    def _log_jump(self, depth: Tensor) -> Tensor:
+        proposal = self.model.proposal
+        informed = proposal.log_prob(depth).exp()
+        return torch.log((1.0 - _EXPLORE) * informed + _EXPLORE * proposal.disparity_slope(depth))
+
+    def _log_likelihood_ratio(
+        self,
+        touched: "_Touched",
+        moving: Bool[Tensor, "chain chosen"],
+        old: Tensor,
+        new: Tensor,
+        opacity: Tensor,
+        noise: Tensor,
+    ) -> Float[Tensor, "chain chosen"]:
+        """Of every moving Gaussian, over the pixels it touches before or after."""
+        num_chains, per_chain = old.shape[0], self.model.num_pixels
+        owned = moving.flatten()[touched.owner]
+        owner_of = torch.full((num_chains * per_chain,), -1)
+        owner_of[touched.pixel[owned]] = touched.owner[owned]
+        pixels, is_real = _rectangular(owner_of.reshape(num_chains, per_chain) >= 0)
+        observed, view = self.model.observed(pixels)
+        variance = noise.gather(1, view).square()
+        before, after = (
+            (self.model.predict_pixels(d, opacity, pixels) - observed).square().sum(-1)
+            for d in (old, new)
+        )
+        gain = torch.where(is_real, 0.5 * (before - after) / variance, torch.zeros_like(variance))
+        owners = owner_of.reshape(num_chains, per_chain).gather(1, pixels).clamp_min(0)
+        sums = torch.bincount(
+            owners.flatten(), weights=gain.flatten(), minlength=moving.numel()
+        )
+        return sums.reshape(moving.shape)
+
+
+class _Touched(NamedTuple):
+    """Which chosen Gaussian touches which pixel, before or after its move.
+
+    Attributes:
+        owner: flat index into (chain, chosen).
+        pixel: flat index into (chain, view, height, width).
+    """
+
+    owner: Int[Tensor, " pair"]
+    pixel: Int[Tensor, " pair"]
+
+
+def _touched_pixels(
+    model: SplatModel, old: Tensor, new: Tensor, opacity: Tensor, chosen: Tensor
+) -> _Touched:
+    both = []
+    for depth in (old, new):
+        everything = model.gaussians(depth, opacity)
+        rows = chosen[..., None]
+        some = type(everything)(
+            means=everything.means.gather(1, rows.expand(-1, -1, 3)),
+            scales=everything.scales.gather(1, rows.expand(-1, -1, 3)),
+            rotations=everything.rotations.gather(1, rows.expand(-1, -1, 4)),
+            opacities=everything.opacities.gather(1, chosen),
+            harmonics=everything.harmonics[:, :1].expand(-1, chosen.shape[1], -1, -1),
+        )
+        pairs = reference.footprints(some, model.views.cameras, RenderSettings()).pairs
+        number = pairs.splat % chosen.shape[1]
+        chain = torch.div(
+            pairs.splat, model.num_views * chosen.shape[1], rounding_mode="floor"
+        )
+        both.append(_Touched(chain * chosen.shape[1] + number, pairs.pixel))
+    return _Touched(*(torch.cat(parts) for parts in zip(*both, strict=True)))
+
+
+def _without_shared_pixels(
+    touched: _Touched, shape: torch.Size
+) -> Bool[Tensor, "chain chosen"]:
+    """Those that come first, in the order of choice, among all that share a pixel with them.
+
+    The order of choice is random and independent of the state; the pixel sets are unions of before
+    and after: the answer is the same for the reverse move.
+    """
+    if touched.pixel.numel() == 0:
+        return torch.ones(shape, dtype=torch.bool)
+    first = torch.full((int(touched.pixel.max()) + 1,), shape.numel())
+    first = first.scatter_reduce(0, touched.pixel, touched.owner, "amin")
+    beaten = touched.owner > first[touched.pixel]
+    return (torch.bincount(touched.owner[beaten], minlength=shape.numel()) == 0).reshape(shape)
+
+
+def _rectangular(
+    wanted: Bool[Tensor, "chain pixel"],
+) -> tuple[Int[Tensor, "chain wanted"], Bool[Tensor, "chain wanted"]]:
+    """Indices of the wanted pixels, rows filled up to equal length, and which entries are real."""
+    counts = wanted.sum(-1)
+    longest = max(1, int(counts.max()))
+    order = torch.sort((~wanted).to(torch.int8), dim=-1, stable=True).indices[:, :longest]
+    return order, torch.arange(longest) < counts[:, None]

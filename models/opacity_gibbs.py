@@ -1,0 +1,219 @@
+"""Exact draws of opacities, one Gaussian after another, on pixel lists.
+
+Front-to-back compositing is affine in each single opacity: C = A + o B with
+B = G T (c - behind), so under Normal noise an opacity's full conditional is a Normal times its prior,
+cut to its support (design/posterior.md, section 2). The falloff cutoff makes this exact: which
+pixels a Gaussian touches does not depend on its opacity.
+
+A sweep visits the Gaussians in an order that does not depend on the state. Gaussians that share no
+pixel in any view are independent given the rest, so those whose turn it is in all of their pixels
+are drawn together: the result is that of the sequential sweep.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from bayes_splat.models import blocks
+from bayes_splat.models.blocks import BlockInfo, Generators, Position
+from bayes_splat.models.priors import MAX_OPACITY
+from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.models.truncated_normal import sample_truncated_normal
+from bayes_splat.rendering import reference, segments
+from bayes_splat.rendering.settings import RenderSettings
+
+
+@dataclass(frozen=True)
+class OpacityGibbs:
+    """Draws opacities from their full conditionals.
+
+    Attributes:
+        model: must render with the falloff cutoff.
+        fraction: share of the Gaussians visited in one step, chosen at random.
+        stride: Gaussians this many pixels apart in their own view are visited one after another
+            (an order in which many can be drawn together; it does not change the target).
+    """
+
+    model: SplatModel
+    fraction: float = 1.0
+    stride: int = 5
+    name: str = "opacity"
+
+    def init(self, position: Position) -> None:
+        """Nothing to tune."""
+
+    @torch.no_grad()
+    def step(
+        self, generators: Generators, position: Position, tuning: None, is_warmup: bool
+    ) -> tuple[Position, None, BlockInfo]:
+        """Draw the chosen opacities of every chain."""
+        to = blocks.coordinates(self.model)
+        depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
+        noise = blocks.noise_per_view(self.model, to.noise_scale(position["noise_scale"]))
+        sweep = _Sweep.start(self.model, depth, opacity, noise)
+        turn = self._turns(generators)
+        uniform = blocks.uniforms(generators, 2, opacity.shape[-1])
+        accepted, visited = torch.zeros_like(opacity), turn > 0
+        for chosen in sweep.rounds(turn.flatten()):
+            current, members = sweep.opacity[chosen], sweep.members(chosen)
+            precision, weighted = sweep.statistics(members, chosen.numel())
+            candidate, log_correction = sample_truncated_normal(
+                weighted, precision, current, MAX_OPACITY, uniform[:, 0].flatten()[chosen]
+            )
+            log_ratio = self._log_prior(candidate) - self._log_prior(current) + log_correction
+            is_accepted = uniform[:, 1].flatten()[chosen].log() < log_ratio
+            accepted.view(-1)[chosen] = log_ratio.clamp_max(0.0).exp()
+            sweep.replace(chosen, members, torch.where(is_accepted, candidate, current))
+        moved = sweep.opacity.reshape(opacity.shape).clamp(1e-12, MAX_OPACITY - 1e-12)
+        kept = torch.where(visited, to.opacity.inv(moved), position["opacity"])
+        rate = accepted.sum(-1) / visited.sum(-1).clamp_min(1)
+        return {**position, "opacity": kept}, None, blocks.block_info(rate)
+
+    def _log_prior(self, opacity: Tensor) -> Tensor:
+        return self.model.opacity_prior().log_prob(opacity.clamp(1e-12, MAX_OPACITY - 1e-12))
+
+    def _turns(self, generators: Generators) -> Int[Tensor, "chain gaussian"]:
+        """When each Gaussian is visited: larger is sooner, 0 is never. Independent of the state."""
+        cameras = self.model.proposal.cameras
+        (height, width), stride = cameras.image_shape, self.stride
+        y = torch.arange(height)[:, None] % stride
+        x = torch.arange(width) % stride
+        lattice = (y * stride + x).flatten().repeat(len(cameras))
+        view = torch.arange(len(cameras)).repeat_interleave(height * width)
+        group = lattice + stride * stride * view
+        size = len(group)
+        order = blocks.permutations(generators, int(group.max()) + 1)
+        skipped = blocks.permutations(generators, size) >= round(self.fraction * size)
+        turn = order[:, group] * size + torch.arange(size) + 1
+        return torch.where(skipped, torch.zeros_like(turn), turn)
+
+
+class _Members(NamedTuple):
+    """The pairs of the Gaussians drawn in one round: at most one a pixel."""
+
+    pair: Int[Tensor, " member"]
+    owner: Int[Tensor, " member"]
+    falloff: Float[Tensor, " member"]
+    slope: Float[Tensor, "3 member"]
+
+
+@dataclass
+class _Sweep:
+    """The composited state of every pixel's list, kept up to date while opacities change.
+
+    All flat: Gaussians over (chain, gaussian), pixels over (chain, view, height, width). For each
+    pair the transmittance in front of it and the colour composited up to and with it.
+    """
+
+    opacity: Float[Tensor, " chain_gaussian"]
+    gaussian: Int[Tensor, " pair"]
+    pixel: Int[Tensor, " pair"]
+    last: Int[Tensor, " pair"]
+    falloff: Float[Tensor, " pair"]
+    color: Float[Tensor, "3 pair"]
+    through: Float[Tensor, " pair"]
+    front: Float[Tensor, "3 pair"]
+    observed: Float[Tensor, "3 pixel"]
+    weight: Float[Tensor, " pixel"]
+
+    @staticmethod
+    def start(model: SplatModel, depth: Tensor, opacity: Tensor, noise: Tensor) -> "_Sweep":
+        cameras = model.views.cameras
+        seen = reference.footprints(
+            model.gaussians(depth, opacity),
+            cameras,
+            RenderSettings(),
+            sort_depths=model.sort_depths(depth, cameras),
+        )
+        pairs, (num_chains, size) = seen.pairs, opacity.shape
+        chain = torch.div(pairs.splat, model.num_views * size, rounding_mode="floor")
+        gaussian = chain * size + pairs.splat % size
+        falloff = reference.falloff(seen).double()
+        color = segments.gather(seen.projection.colors.flatten(1), pairs.splat).double()
+        alpha = opacity.flatten()[gaussian] * falloff
+        through = segments.transmittance(alpha, pairs.position)
+        observed, _ = model.observed()
+        number = torch.arange(pairs.pixel.numel())
+        is_last = torch.ones_like(pairs.pixel, dtype=torch.bool)
+        is_last[:-1] = pairs.pixel[1:] != pairs.pixel[:-1]
+        ends = number[is_last]
+        segment = torch.cumsum(is_last.long(), 0) - is_last.long()
+        return _Sweep(
+            opacity=opacity.flatten().clone(),
+            gaussian=gaussian,
+            pixel=pairs.pixel,
+            last=ends[segment],
+            falloff=falloff,
+            color=color,
+            through=through,
+            front=segments.cumulative_sum(alpha * through * color, pairs.position),
+            observed=observed.t().repeat(1, num_chains),
+            weight=(1.0 / noise**2)
+            .repeat_interleave(model.num_pixels // model.num_views, dim=-1)
+            .flatten(),
+        )
+
+    def rounds(self, turn: Int[Tensor, " chain_gaussian"]) -> list[Int[Tensor, " chosen"]]:
+        """Sets of Gaussians drawn together, in order: each is next in all the pixels it touches."""
+        waiting = turn > 0
+        pair = torch.nonzero(waiting[self.gaussian]).squeeze(-1)
+        pixel, gaussian = self.pixel[pair], self.gaussian[pair]
+        # Compact pixel numbers, so that a round costs what still waits.
+        _, pixel = torch.unique_consecutive(pixel, return_inverse=True)
+        sets = []
+        while bool(waiting.any()):
+            mine = turn[gaussian]
+            first = torch.zeros(int(pixel.max()) + 1 if pixel.numel() else 0, dtype=mine.dtype)
+            first = first.scatter_reduce(0, pixel, mine, "amax")
+            blocked = torch.bincount(gaussian[mine < first[pixel]], minlength=turn.numel()) > 0
+            chosen = waiting & ~blocked
+            sets.append(torch.nonzero(chosen).squeeze(-1))
+            waiting &= blocked
+            still = waiting[gaussian]
+            pixel, gaussian = pixel[still], gaussian[still]
+        return sets
+
+    def members(self, chosen: Int[Tensor, " chosen"]) -> _Members:
+        """The pairs of the chosen Gaussians with the slopes B of their pixels."""
+        number = torch.full_like(self.opacity, -1, dtype=torch.long)
+        number[chosen] = torch.arange(chosen.numel())
+        pair = torch.nonzero(number[self.gaussian] >= 0).squeeze(-1)
+        falloff, front = self.falloff[pair], self.front[:, pair]
+        alpha = self.opacity[self.gaussian[pair]] * falloff
+        behind = (self.front[:, self.last[pair]] - front) / (1.0 - alpha)
+        slope = falloff * (self.through[pair] * self.color[:, pair] - behind)
+        return _Members(pair, number[self.gaussian[pair]], falloff, slope)
+
+    def statistics(self, members: _Members, size: int) -> tuple[Tensor, Tensor]:
+        """Precision sum(B^2)/noise^2 and sum(B (I - A))/noise^2 of every chosen opacity."""
+        pair, owner, _, slope = members
+        pixel = self.pixel[pair]
+        residual = self.observed[:, pixel] - self.front[:, self.last[pair]]
+        explained = residual + self.opacity[self.gaussian[pair]] * slope
+        weight = self.weight[pixel]
+        precision = torch.bincount(owner, weights=weight * slope.square().sum(0), minlength=size)
+        weighted = torch.bincount(
+            owner, weights=weight * (slope * explained).sum(0), minlength=size
+        )
+        return precision, weighted
+
+    def replace(self, chosen: Int[Tensor, " chosen"], members: _Members, opacity: Tensor) -> None:
+        """Put new opacities in place and recomposite what lies behind them."""
+        pair, owner, falloff, _ = members
+        old, new = self.opacity[chosen][owner] * falloff, opacity[owner] * falloff
+        ratio = (1.0 - new) / (1.0 - old)
+        own_color = self.through[pair] * self.color[:, pair]
+        old_front, new_front = self.front[:, pair], self.front[:, pair] + (new - old) * own_color
+        counts = self.last[pair] - pair
+        which = torch.repeat_interleave(counts)
+        step = torch.arange(which.numel()) - (torch.cumsum(counts, 0) - counts)[which]
+        later = pair[which] + 1 + step
+        self.through[later] *= ratio[which]
+        self.front[:, later] = new_front[:, which] + ratio[which] * (
+            self.front[:, later] - old_front[:, which]
+        )
+        self.front[:, pair] = new_front
+        self.opacity[chosen] = opacity

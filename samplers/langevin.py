@@ -1,0 +1,71 @@
+"""One Euler-Maruyama step of the overdamped Langevin diffusion, and its density.
+
+With potential U, step size eps and a diagonal preconditioner M^-1,
+
+    x' = x - eps M^-1 grad U(x) + sqrt(2 eps M^-1) xi,    xi ~ Normal(0, I),
+
+so that x' given x is Normal(x - eps M^-1 grad U(x), 2 eps M^-1). SGLD uses the step raw, MALA
+accepts or rejects it.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bayes_splat.samplers import positions
+from bayes_splat.samplers.base import Generators, Position
+
+
+def step(
+    generators: Generators,
+    position: Position,
+    gradient: Position,
+    step_size: Float[Tensor, " chain"],
+    preconditioner: Position | None = None,
+) -> Position:
+    """Move every chain by one step.
+
+    Args:
+        generators: one stream a chain.
+        position: where the chains are.
+        gradient: of the potential energy there.
+        step_size: eps.
+        preconditioner: diagonal of M^-1 a site, broadcast against the site; None: ones.
+    """
+    noise = positions.randn_like(generators, position)
+    moved = {}
+    for site, value in position.items():
+        scale = _half_variance(site, value, step_size, preconditioner)
+        moved[site] = value - scale * gradient[site] + (2.0 * scale).sqrt() * noise[site]
+    return moved
+
+
+def log_density(
+    candidate: Position,
+    position: Position,
+    gradient: Position,
+    step_size: Float[Tensor, " chain"],
+    preconditioner: Position | None = None,
+) -> Float[Tensor, " chain"]:
+    """Log density of the step that leads from ``position`` to ``candidate``, float64."""
+    terms = []
+    for site, value in position.items():
+        scale = _half_variance(site, value, step_size, preconditioner)
+        residual = candidate[site] - value + scale * gradient[site]
+        terms.append(-residual.square() / (4.0 * scale) - 0.5 * (4.0 * math.pi * scale).log())
+    return positions.total(terms)
+
+
+def _half_variance(
+    site: str,
+    value: Tensor,
+    step_size: Float[Tensor, " chain"],
+    preconditioner: Position | None,
+) -> Tensor:
+    """eps M^-1, broadcast to the shape of the site: half the variance of the step."""
+    scale = positions.per_chain(step_size, value)
+    if preconditioner is not None:
+        scale = scale * preconditioner[site]
+    return torch.broadcast_to(scale, value.shape)

@@ -1,0 +1,105 @@
+"""Arithmetic on positions: dictionaries of tensors whose leading axis is the chain."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from bayes_splat.samplers.base import Generators, Position
+
+_ROW = 1024
+"""Elements that ``per_chain_sum`` adds in one go; torch splits a sum over threads far above."""
+
+
+def make_generators(seed: int, num_chains: int) -> list[torch.Generator]:
+    """One well-mixed CPU random stream a chain; chain i's does not depend on ``num_chains``.
+
+    Neighbouring seeds give unrelated streams (numpy's ``SeedSequence.spawn``), which seeding with
+    ``seed + chain`` would not.
+
+    Raises:
+        ValueError: the seed is negative.
+    """
+    if seed < 0:
+        raise ValueError(f"seed must be zero or positive, got {seed}")
+    children = np.random.SeedSequence(seed).spawn(num_chains)
+    # torch's CPU engine keeps the low 32 bits of a seed only.
+    seeds = [int(child.generate_state(1, np.uint32)[0]) for child in children]
+    return [torch.Generator().manual_seed(number) for number in seeds]
+
+
+def num_chains(position: Position) -> int:
+    """How many chains a position holds."""
+    return next(iter(position.values())).shape[0]
+
+
+def clone(position: Position) -> Position:
+    """A copy that shares no memory with ``position`` and takes no part in its gradients."""
+    return {site: value.detach().clone() for site, value in position.items()}
+
+
+def select(mask: Bool[Tensor, " chain"], chosen: Position, other: Position) -> Position:
+    """``chosen`` in the chains where ``mask`` holds, ``other`` elsewhere."""
+    return {
+        site: torch.where(per_chain(mask, value), value, other[site])
+        for site, value in chosen.items()
+    }
+
+
+def per_chain(values: Tensor, like: Tensor) -> Tensor:
+    """[chain] values shaped so that they broadcast against ``like`` [chain, ...]."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1))
+
+
+def randn_like(generators: Generators, position: Position) -> Position:
+    """Standard Normal noise of the shapes of ``position``, every chain from its own stream."""
+    return {
+        site: torch.stack(
+            [
+                torch.randn(value.shape[1:], generator=generator, dtype=value.dtype)
+                for generator in generators
+            ]
+        ).to(value.device)
+        for site, value in position.items()
+    }
+
+
+def rand(generators: Generators) -> Float[Tensor, " chain"]:
+    """One uniform number in [0, 1) a chain, float64."""
+    return torch.cat([torch.rand(1, generator=g, dtype=torch.float64) for g in generators])
+
+
+def per_chain_sum(values: Float[Tensor, "chain ..."]) -> Float[Tensor, " chain"]:
+    """Sum of all elements of a chain in float64, the same whatever the number of threads.
+
+    Torch splits a sum down to one number over its threads, so that the rounding depends on how many
+    there are. Summing rows of fixed length first, and then the row sums, does not.
+    """
+    flat = values.to(torch.float64).flatten(1) if values.ndim > 1 else values.double()[:, None]
+    if flat.shape[1] > _ROW:
+        padded = torch.nn.functional.pad(flat, (0, -flat.shape[1] % _ROW))
+        flat = padded.reshape(len(flat), -1, _ROW).sum(-1)
+    return flat.sum(-1)
+
+
+def total(terms: Sequence[Float[Tensor, "chain ..."]]) -> Float[Tensor, " chain"]:
+    """Sum of all elements of all ``terms``, chain by chain, float64."""
+    return torch.stack([per_chain_sum(term) for term in terms]).sum(0)
+
+
+def is_finite(position: Position) -> Bool[Tensor, " chain"]:
+    """Chains in which every element is finite."""
+    finite = [value.isfinite().flatten(1).all(1) for value in position.values()]
+    return torch.stack(finite).all(0)
+
+
+def finite_or_zero(gradient: Position) -> Position:
+    """``gradient``, with zeros in the chains where any element is infinite or NaN.
+
+    Dropping the drift there keeps Metropolis kernels exact, as the rule looks at one point only and
+    is applied in the same way forwards and backwards.
+    """
+    zeros = {site: torch.zeros_like(value) for site, value in gradient.items()}
+    return select(is_finite(gradient), gradient, zeros)

@@ -1,0 +1,420 @@
+"""The target of sampling, read off any Pyro model by tracing it.
+
+``PyroTarget`` gives minus the log joint in unconstrained coordinates for all chains at once. The
+model stays an ordinary Pyro model: Pyro's own HMC and NUTS run on it unchanged.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import pyro
+import torch
+from jaxtyping import Float
+from pyro import poutine
+from pyro.distributions.util import scale_and_mask
+from pyro.poutine.subsample_messenger import _Subsample
+from torch import Tensor
+from torch.distributions import biject_to
+
+from bayes_splat.samplers import positions
+from bayes_splat.samplers.base import Batch, Generators, Position
+
+_CHECK_SEED = 20240517
+"""Seeds the prior draws that the constructor looks at; no result depends on it."""
+
+
+class Site(NamedTuple):
+    """A latent variable of the model.
+
+    Attributes:
+        transform: unconstrained to constrained coordinates, a torch ``Transform``.
+        batch_ndim: number of axes that belong to plates (or are independent without one).
+        dtype: what the model draws, and hence expects.
+    """
+
+    transform: Any
+    batch_ndim: int
+    dtype: torch.dtype
+
+
+class PyroTarget:
+    """Minus the log joint of a Pyro model, in unconstrained coordinates, for all chains at once.
+
+    With u the position, T the map ``biject_to(support)`` of every latent site and x = T(u),
+
+        U(u) = -log p(x, observed) - log |det dT/du|.
+
+    All chains are evaluated in one run of the model inside an outermost plate ``_chains``, to the
+    left of the model's own plates, as ``vectorize_particles`` does: the model must treat axes to
+    the left of its own as batch axes. Log probabilities are summed in float64, chain by chain, with
+    a rounding that does not depend on the number of threads.
+
+    The global random state and the parameter store are left as they were found.
+
+    Attributes:
+        sites: the latent sites, in the order in which the model visits them.
+        is_vectorized: all chains in one run of the model; otherwise one run a chain.
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        max_plate_nesting: int | None = None,
+        vectorized: bool | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        """Trace the model twice with prior draws to learn its latent sites.
+
+        Args:
+            model: a Pyro model; data enter through ``obs=`` or ``poutine.condition``.
+            args, kwargs: what the model is called with.
+            max_plate_nesting: axes that the model's batch shapes occupy; None: read off the trace.
+            vectorized: True: one run of the model for all chains. False: one run a chain. None:
+                the former if it gives the energies of the latter on two prior draws.
+            dtype: of the values handed to the model; None: what the model itself draws.
+
+        Raises:
+            ValueError: a latent site is discrete, has a support that depends on other sites, or
+                has none that unconstrained coordinates can be mapped to; a plate subsamples at
+                random; there is no latent site.
+        """
+        self.model = model
+        self.args = tuple(args)
+        self.kwargs = dict(kwargs or {})
+        first, second = (self._prior_trace(_CHECK_SEED + i) for i in range(2))
+        self.sites = {
+            name: _read_site(name, node, second.get(name), dtype)
+            for name, node in _latent_nodes(first)
+        }
+        if not self.sites:
+            raise ValueError("the model has no latent site to sample: every site is observed")
+        self.max_plate_nesting = (
+            _guess_max_plate_nesting(first) if max_plate_nesting is None else max_plate_nesting
+        )
+        self.is_vectorized = True
+        if vectorized is None:
+            draws = [
+                self.unconstrain({site: nodes[site]["value"][None] for site in self.sites})
+                for nodes in (first, second)
+            ]
+            position = {site: torch.cat([draw[site] for draw in draws]) for site in self.sites}
+            self.is_vectorized = self._broadcasts(position)
+        else:
+            self.is_vectorized = vectorized
+
+    # ----- coordinates -----
+
+    def constrain(self, position: Position) -> dict[str, Tensor]:
+        """The values of the model's sites [chain, ...], float64."""
+        return {site: self.sites[site].transform(value) for site, value in position.items()}
+
+    def unconstrain(self, values: Mapping[str, Tensor]) -> Position:
+        """The position of given site values [chain, ...]; the inverse of ``constrain``."""
+        return {
+            site: self.sites[site].transform.inv(value.detach().double())
+            for site, value in values.items()
+        }
+
+    def initial_position(self, generators: Generators) -> Position:
+        """A draw from the prior a chain, reproducible from the chain's generator."""
+        draws = []
+        for generator in generators:
+            seed = int(torch.randint(2**31, (), generator=generator))
+            nodes = self._prior_trace(seed)
+            draws.append(self.unconstrain({s: nodes[s]["value"][None] for s in self.sites}))
+        return {site: torch.cat([draw[site] for draw in draws]) for site in self.sites}
+
+    # ----- energies -----
+
+    @torch.no_grad()
+    def potential_energy(
+        self, position: Position, batch: Batch | None = None
+    ) -> Float[Tensor, " chain"]:
+        """Minus the log joint of every chain; +inf where it is not finite."""
+        return _finite_or_inf(self._energy(position, batch))
+
+    def potential_and_gradient(
+        self,
+        position: Position,
+        batch: Batch | None = None,
+        sites: Sequence[str] | None = None,
+    ) -> tuple[Float[Tensor, " chain"], Position]:
+        """The potential energy and its gradient.
+
+        Args:
+            position: of all chains.
+            batch: keyword arguments that replace or extend the model's.
+            sites: differentiate with respect to these only; None: all.
+
+        Returns:
+            Energies, +inf where not finite, and the gradient, zero in chains of infinite energy.
+            Where the energy is finite and its derivative is not, the gradient is left as it is.
+        """
+        with torch.enable_grad():
+            names = list(position if sites is None else sites)
+            leaves = {name: position[name].detach().clone().requires_grad_() for name in names}
+            energy = self._energy({**position, **leaves}, batch)
+            finite = energy.isfinite()
+            gradients = torch.autograd.grad(
+                torch.where(finite, energy, torch.zeros_like(energy)).sum(),
+                [leaves[name] for name in names],
+                allow_unused=True,
+            )
+        gradient = {
+            name: torch.zeros_like(leaves[name]) if slope is None else slope
+            for name, slope in zip(names, gradients, strict=True)
+        }
+        zeros = {name: torch.zeros_like(value) for name, value in gradient.items()}
+        return _finite_or_inf(energy.detach()), positions.select(finite, gradient, zeros)
+
+    def conditional(self, sites: Sequence[str]) -> "PyroConditional":
+        """The block of the named sites, with all others held fixed.
+
+        Raises:
+            ValueError: the model has no such site.
+        """
+        unknown = [site for site in sites if site not in self.sites]
+        if unknown:
+            raise ValueError(f"site {unknown[0]!r} is none of the latent {sorted(self.sites)}")
+        return PyroConditional(self, tuple(sites))
+
+    # ----- inside -----
+
+    def _energy(self, position: Position, batch: Batch | None) -> Float[Tensor, " chain"]:
+        """Minus the log joint, as it comes: possibly NaN."""
+        chains = positions.num_chains(position)
+        values, terms = {}, []
+        for name, site in self.sites.items():
+            constrained = site.transform(position[name])
+            terms.append(site.transform.log_abs_det_jacobian(position[name], constrained))
+            values[name] = constrained.to(site.dtype)
+        log_jacobian = positions.total(terms)
+        if self.is_vectorized:
+            return -log_jacobian - self._log_joint_of_chains(values, chains, batch)
+        runs = [
+            self._log_joint({name: value[chain] for name, value in values.items()}, batch)
+            for chain in range(chains)
+        ]
+        return -log_jacobian - torch.stack(runs)
+
+    def _log_joint_of_chains(
+        self, values: dict[str, Tensor], chains: int, batch: Batch | None
+    ) -> Float[Tensor, " chain"]:
+        """Log joint of constrained values [chain, ...] from one run of the model."""
+        padded = {}
+        for name, value in values.items():
+            padding = (1,) * (self.max_plate_nesting - self.sites[name].batch_ndim)
+            padded[name] = value.reshape(chains, *padding, *value.shape[1:])
+        ndim = 1 + self.max_plate_nesting
+        terms = self._log_probs(padded, batch, pyro.plate("_chains", chains, dim=-ndim))
+        for name, term in terms.items():
+            if term.ndim != ndim or term.shape[0] != chains:
+                raise ValueError(
+                    f"site {name!r} has log probabilities of shape {tuple(term.shape)} where the"
+                    f" first of {ndim} axes should hold {chains} chains; pass vectorized=False"
+                )
+        return positions.total(list(terms.values()))
+
+    def _log_joint(self, values: dict[str, Tensor], batch: Batch | None) -> Float[Tensor, ""]:
+        """Log joint of the constrained values of one chain."""
+        terms = self._log_probs(values, batch, None)
+        return positions.total([term[None] for term in terms.values()])[0]
+
+    def _log_probs(
+        self, values: dict[str, Tensor], batch: Batch | None, plate: Any
+    ) -> dict[str, Tensor]:
+        """Scaled and masked log probabilities a site, unsummed."""
+        model = poutine.condition(self.model, data=values)
+        # Candidates may lie anywhere: a bad value is an infinite energy, never an exception.
+        with poutine.block(), _clean_param_store(), pyro.validation_enabled(False):
+            trace = poutine.trace(plate(model) if plate else model).get_trace(
+                *self.args, **{**self.kwargs, **(batch or {})}
+            )
+            terms = {}
+            for name, node in _density_nodes(trace.nodes):
+                if not node["is_observed"]:
+                    raise ValueError(
+                        f"site {name!r} appears for some values of the other sites only;"
+                        " the latent sites of a model must always be the same"
+                    )
+                log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
+                terms[name] = _scaled(log_prob, node["scale"], node["mask"])
+        return terms
+
+    def _prior_trace(self, seed: int) -> dict[str, Any]:
+        """The nodes of one run of the model, its latent sites drawn from the prior."""
+        devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+        with torch.random.fork_rng(devices=devices), torch.no_grad():
+            torch.manual_seed(seed)
+            with poutine.block(), _clean_param_store():
+                trace = poutine.trace(self.model).get_trace(*self.args, **self.kwargs)
+        return dict(trace.nodes)
+
+    def _broadcasts(self, position: Position) -> bool:
+        """Whether one run for all chains gives what one run a chain gives."""
+        values = {n: v.to(self.sites[n].dtype) for n, v in self.constrain(position).items()}
+        chains = positions.num_chains(position)
+        alone = [self._log_joint({n: v[i] for n, v in values.items()}, None) for i in range(chains)]
+        try:
+            together = self._log_joint_of_chains(values, chains, None)
+        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[0]
+        else:
+            if torch.allclose(together, torch.stack(alone), rtol=1e-4, equal_nan=True):
+                return True
+            reason = "its energies for several chains at once are not those of each chain alone"
+        warnings.warn(
+            "the model does not treat axes to the left of its own as batch axes, so every chain"
+            f" takes a run of its own (vectorized=False silences this): {reason}",
+            stacklevel=3,
+        )
+        return False
+
+
+@dataclass(frozen=True)
+class PyroConditional:
+    """Some sites of a ``PyroTarget``, the others held fixed. Energies are those of the joint."""
+
+    target: PyroTarget
+    sites: tuple[str, ...]
+    is_joint: ClassVar[bool] = True
+
+    def given(self, position: Position) -> "PyroBlockTarget":
+        return PyroBlockTarget(self.target, dict(position))
+
+    def extract(self, position: Position) -> Position:
+        return {site: position[site] for site in self.sites}
+
+    def insert(self, block: Position, position: Position) -> Position:
+        return {**position, **block}
+
+
+@dataclass(frozen=True)
+class PyroBlockTarget:
+    """The joint potential as a function of some sites; ``fixed`` holds the others."""
+
+    target: PyroTarget
+    fixed: Position
+
+    def potential_energy(self, position: Position) -> Float[Tensor, " chain"]:
+        return self.target.potential_energy({**self.fixed, **position})
+
+    def potential_and_gradient(
+        self, position: Position, batch: Batch | None = None
+    ) -> tuple[Float[Tensor, " chain"], Position]:
+        return self.target.potential_and_gradient(
+            {**self.fixed, **position}, batch, sites=list(position)
+        )
+
+
+@dataclass(frozen=True)
+class Minibatches:
+    """A ``MinibatchTarget`` of a Pyro model that takes part of its data through keyword arguments.
+
+    Attributes:
+        target: its model scales the likelihood of the part to the whole (as a plate does that
+            is given ``subsample=``), so that energies and gradients are unbiased.
+        draw: chooses the part: the model's keyword arguments for the next evaluation.
+    """
+
+    target: PyroTarget
+    draw: Callable[[Generators], Batch]
+
+    def draw_batch(self, generators: Generators) -> Batch:
+        return self.draw(generators)
+
+    def potential_energy(self, position: Position) -> Float[Tensor, " chain"]:
+        return self.target.potential_energy(position)
+
+    def potential_and_gradient(
+        self, position: Position, batch: Batch | None = None
+    ) -> tuple[Float[Tensor, " chain"], Position]:
+        return self.target.potential_and_gradient(position, batch)
+
+
+# ----- reading traces -----
+
+
+def _density_nodes(nodes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sample sites that have a density: no plates, no deterministic values."""
+    for name, node in nodes.items():
+        is_density = node["type"] == "sample" and not isinstance(node["fn"], _Subsample)
+        if is_density and not node["infer"].get("_deterministic", False):
+            yield name, node
+
+
+def _latent_nodes(nodes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The sites to sample.
+
+    Raises:
+        ValueError: a plate chooses part of the data at random.
+    """
+    for name, node in nodes.items():
+        plate = node.get("fn")
+        if isinstance(plate, _Subsample) and (plate.subsample_size or plate.size) < plate.size:
+            raise ValueError(
+                f"plate {name!r} subsamples at random, which makes the target random;"
+                " give it subsample= from a keyword argument of the model and pass that as a batch"
+            )
+    for name, node in _density_nodes(nodes):
+        if not node["is_observed"]:
+            yield name, node
+
+
+def _read_site(
+    name: str, node: dict[str, Any], again: dict[str, Any] | None, dtype: torch.dtype | None
+) -> Site:
+    """The site of a trace node, held against the same site in a second trace."""
+    if again is None or again["value"].shape != node["value"].shape:
+        raise ValueError(f"site {name!r} changes its shape from run to run, or is not always there")
+    if node["fn"].support.is_discrete:
+        raise ValueError(
+            f"site {name!r} is discrete, and gradients need continuous sites:"
+            " sum it out in the model, or condition on it and move it in a block of its own"
+        )
+    try:
+        transform, other = (biject_to(trial["fn"].support) for trial in (node, again))
+    except NotImplementedError as error:
+        raise ValueError(
+            f"site {name!r} has support {node['fn'].support}, to which no unconstrained"
+            " coordinates are known; express it through sites with an ordinary support"
+        ) from error
+    value = node["value"].detach().double()
+    if not torch.equal(transform.inv(value).nan_to_num(), other.inv(value).nan_to_num()):
+        raise ValueError(
+            f"site {name!r} has a support that depends on other latent sites;"
+            " express it through a site with a fixed support"
+        )
+    return Site(transform, len(node["fn"].batch_shape), dtype or node["value"].dtype)
+
+
+def _guess_max_plate_nesting(nodes: Mapping[str, Any]) -> int:
+    """Axes taken by plates, declared or not."""
+    nesting = [0]
+    for _, node in _density_nodes(nodes):
+        nesting.append(len(node["fn"].batch_shape))
+        nesting.extend(-frame.dim for frame in node["cond_indep_stack"] if frame.vectorized)
+    return max(nesting)
+
+
+def _finite_or_inf(energy: Float[Tensor, " chain"]) -> Float[Tensor, " chain"]:
+    """``energy``, with +inf for whatever is not finite."""
+    return torch.where(energy.isfinite(), energy, torch.full_like(energy, torch.inf))
+
+
+@contextmanager
+def _clean_param_store() -> Iterator[None]:
+    """Forget the parameters that a run of the model registers."""
+    store = pyro.get_param_store()
+    known = set(store.keys())
+    try:
+        yield
+    finally:
+        for name in set(store.keys()) - known:
+            del store[name]
