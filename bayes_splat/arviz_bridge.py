@@ -65,7 +65,8 @@ def group(container: Container, name: str) -> xr.Dataset:
     if not has_group(container, name):
         raise KeyError(f"no group {name!r}; there are {', '.join(group_names(container))}")
     found = container[name]
-    return found.to_dataset() if IS_DATATREE else found
+    dataset: xr.Dataset = found.to_dataset() if IS_DATATREE else found
+    return dataset
 
 
 def has_group(container: Container, name: str) -> bool:
@@ -88,19 +89,23 @@ def attributes(container: Container) -> dict[str, Any]:
 def to_netcdf(container: Container, path: Path | str) -> None:
     """Write all groups to one compressed netCDF4 file, replacing what is there.
 
+    The file is put together in memory first: HDF5 crashes the process when the disk is full.
+
     Raises:
         OSError: the file cannot be written.
     """
-    root = xr.Dataset(attrs=attributes(container))
-    root.to_netcdf(path, mode="w", engine=_ENGINE)
-    for name in group_names(container):
-        dataset = group(container, name)
-        compression = {
+    datasets = {name: group(container, name) for name in group_names(container)}
+    tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes(container)), **datasets})
+    compression = {
+        f"/{name}": {
             key: {"zlib": True, "complevel": 4, "shuffle": True}
             for key, values in dataset.variables.items()
             if values.dtype.kind in "biuf" and values.ndim > 0
         }
-        dataset.to_netcdf(path, mode="a", group=name, engine=_ENGINE, encoding=compression)
+        for name, dataset in datasets.items()
+    }
+    image = tree.to_netcdf(engine=_ENGINE, encoding=compression)
+    Path(path).write_bytes(image)
 
 
 def from_netcdf(path: Path | str) -> Container:

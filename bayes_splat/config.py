@@ -26,7 +26,7 @@ _MANY = 1000
 
 @dataclass(kw_only=True)
 class PlaneSweepConfig(Options):
-    """proposal=plane_sweep: compare the photographs on planes of constant depth; needs no weights."""
+    """proposal=plane_sweep: compare photographs on planes of constant depth; needs no weights."""
 
     section: ClassVar[str] = "proposal"
 
@@ -34,9 +34,7 @@ class PlaneSweepConfig(Options):
     num_buckets: int = option(
         32, "depth buckets between near and far, even in disparity", at_least=2, at_most=1024
     )
-    planes_per_bucket: int = option(
-        4, "planes tried inside every bucket", at_least=1, at_most=64
-    )
+    planes_per_bucket: int = option(4, "planes tried inside every bucket", at_least=1, at_most=64)
     window: int = option(7, "side of the comparison window, pixels, odd", at_least=1, at_most=99)
     color_bandwidth: float = option(
         0.1, "colour difference (0 to 1) at which a neighbour counts for 1/e", above=0
@@ -68,7 +66,7 @@ class PlaneSweepConfig(Options):
 
 @dataclass(kw_only=True)
 class ModelConfig(Options):
-    """What is believed before the photographs are seen."""
+    """model=default: what is believed before the photographs are seen."""
 
     section: ClassVar[str] = "model"
 
@@ -87,7 +85,9 @@ class ModelConfig(Options):
         length=(2, 2),
     )
     noise: str = option(
-        "global", "one noise scale for all context views or one for each", choices=("global", "per_view")
+        "global",
+        "one noise scale for all context views or one for each",
+        choices=("global", "per_view"),
     )
     order: str = option(
         "bucket",
@@ -99,7 +99,7 @@ class ModelConfig(Options):
 
 @dataclass(kw_only=True)
 class GibbsConfig(Options):
-    """sampler=gibbs: depth by MALA and jumps; opacity and noise drawn from their exact conditionals."""
+    """sampler=gibbs: depth by MALA and jumps, opacity and noise from their exact conditionals."""
 
     section: ClassVar[str] = "sampler"
 
@@ -112,9 +112,7 @@ class GibbsConfig(Options):
     jump_fraction: float = option(
         0.25, "share of Gaussians a sweep that try a depth from the proposal", at_least=0, at_most=1
     )
-    opacity_fraction: float = option(
-        0.25, "share of opacities redrawn a sweep", above=0, at_most=1
-    )
+    opacity_fraction: float = option(0.25, "share of opacities redrawn a sweep", above=0, at_most=1)
 
 
 @dataclass(kw_only=True)
@@ -148,15 +146,11 @@ class SGLDConfig(Options):
 
 @dataclass(kw_only=True)
 class RendererConfig(Options):
-    """What draws the pictures."""
+    """renderer=auto: the fastest this machine can run; renderer=reference: plain PyTorch."""
 
     section: ClassVar[str] = "renderer"
 
-    name: str = option(
-        "auto",
-        "auto takes the fastest that this machine can run; reference is plain PyTorch",
-        choices=("auto", "reference"),
-    )
+    name: str = option("auto", "what draws the pictures", choices=("auto", "reference"))
 
 
 Sampler = GibbsConfig | MALAConfig | SGLDConfig
@@ -208,7 +202,9 @@ class RunConfig(Options):
     )
     chains: int = option(4, "independent chains, run side by side", at_least=1, at_most=64)
     draws: int = option(250, "draws kept a chain", at_least=1)
-    warmup: int = option(300, "steps before the first draw, in which the sampler tunes itself", at_least=0)
+    warmup: int = option(
+        300, "steps before the first draw, in which the sampler tunes itself", at_least=0
+    )
     thinning: int = option(1, "steps a draw; the others are thrown away", at_least=1)
     seed: int = option(0, "start of all randomness; the same seed gives the same draws", at_least=0)
     time_limit: float | None = option(
@@ -217,9 +213,7 @@ class RunConfig(Options):
     threads: int | None = option(
         None, "threads of PyTorch; null: its own choice. Results do not depend on it", at_least=1
     )
-    out: str | None = option(
-        None, "folder for the results; null: outputs/<scene>-<date>-<time>"
-    )
+    out: str | None = option(None, "folder for the results; null: outputs/<scene>-<date>-<time>")
 
     proposal: PlaneSweepConfig = field(default_factory=PlaneSweepConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -288,15 +282,14 @@ def _readable(key: str, value: str, choices: Mapping[str, type[Options]]) -> str
         return f"{key}={value}"
     section, _, name = key.rpartition(".")
     if section and section not in choices:
-        raise unknown(key, [e.key for cls in (RunConfig, *choices.values()) for e in describe(cls)])
+        raise unknown(section, list(choices))
     entries = {entry.field: entry for entry in describe(choices.get(section, RunConfig))}
     if name not in entries:
         raise unknown(name, [*entries, *([] if section else GROUPS)], section)
     if section and name == "name":
         raise ConfigError(f"{key}={value} does not choose a {section}; write {section}={value}")
     entry = entries[name]
-    is_text = entry.annotation in (str, str | None) and entry.rule.choices is None
-    if is_text and not (value == "null" and entry.annotation != str):
+    if entry.is_free_text and not (entry.is_optional and value == "null"):
         value = _quoted(value)
     _require_one_value(key, value)
     return f"{key}={value}"

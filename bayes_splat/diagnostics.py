@@ -23,7 +23,11 @@ MODES_RHAT = 1.2
 MIN_DRAWS = 4
 """Fewer draws a chain than this have neither R-hat nor effective sample size."""
 
-_REGIONS = (("upper", "middle", "lower"), ("left", "centre", "right"))
+_REGIONS = (
+    ("upper left", "upper centre", "upper right"),
+    ("middle left", "centre", "middle right"),
+    ("lower left", "lower centre", "lower right"),
+)
 
 
 class PixelGrid(NamedTuple):
@@ -32,9 +36,6 @@ class PixelGrid(NamedTuple):
     view: Int[np.ndarray, " pixel"]
     row: Int[np.ndarray, " pixel"]
     column: Int[np.ndarray, " pixel"]
-
-    def __repr__(self) -> str:
-        return f"PixelGrid({len(self.view)} pixels)"
 
 
 class Statistics(NamedTuple):
@@ -84,7 +85,7 @@ class PixelDiagnostics(NamedTuple):
         """
         is_stuck = self.is_covered & self.is_constant.all(1)
         judged = ~self.is_constant | is_stuck[:, None]
-        return judged & np.array([name != "alpha" for name in self.quantities])
+        return np.asarray(judged & np.array([name != "alpha" for name in self.quantities]))
 
     @property
     def worst_rhat(self) -> float:
@@ -248,8 +249,8 @@ def verdict(
         )
     elif share < min_share:
         reasons.append(
-            f"only {_percent(share)} of the {judged.sum()} colours and depths at "
-            f"{judged.any(1).sum()} target pixels have {wanted}, "
+            f"only {_percent(share)} of colours and depths at {judged.any(1).sum()} target pixels "
+            f"have {wanted}, "
             + _where(judged, passed, pixels, grid, image_shape, view_names)
             + "; "
             + _remedy(pixels, judged, max_rhat, min_ess, min_share)
@@ -259,13 +260,13 @@ def verdict(
     left_out = int((~judged.any(1)).sum())
     return Verdict(
         True,
-        f"Converged: {_percent(share)} of the {judged.sum()} colours and depths at "
-        f"{judged.any(1).sum()} target pixels have {wanted}"
+        f"Converged: {_percent(share)} of colours and depths at {judged.any(1).sum()} target "
+        f"pixels have {wanted}"
         + (f" ({left_out} pixels that never change left out)." if left_out else "."),
     )
 
 
-def nan_extreme(function: Callable[[np.ndarray], Any], values: Shaped[np.ndarray, " n"]) -> float:
+def nan_extreme(function: Callable[[Any], Any], values: Shaped[np.ndarray, " n"]) -> float:
     """``function`` of the values that are not NaN; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(function(known)) if known.size else float("nan")
@@ -289,22 +290,23 @@ def _where(
     num_failed = np.bincount(members, (judged & ~passed).sum(1), places.shape[1])
     failed = num_failed / np.maximum(num_judged, 1)
     if failed[num_judged > 0].min() > 0.9:
-        text = "everywhere"
+        text = "and hardly any anywhere"
     else:
-        view, i, j = places[:, failed.argmax()]
+        view, i, j = places[:, failed.argmax()].tolist()
         rows = _third(i, image_shape[0])
         columns = _third(j, image_shape[1])
         text = (
-            f"least of all in view {view_names[view]} at the {_REGIONS[0][i]} {_REGIONS[1][j]} "
+            f"fewest at the {_REGIONS[i][j]} of view {view_names[view]} "
             f"(rows {rows}, columns {columns})"
         )
     rhat = np.where(judged, pixels.statistics.rhat, np.nan)
     if np.isnan(rhat).all():
-        return f"{text}, where no chain moved"
+        return text
     pixel, quantity = np.unravel_index(np.nanargmax(rhat), rhat.shape)
     return (
-        f"{text}, and worst R-hat {rhat[pixel, quantity]:.3g} for {pixels.quantities[quantity]} at "
-        f"row {grid.row[pixel]}, column {grid.column[pixel]} of view {view_names[grid.view[pixel]]}"
+        f"{text}, with the worst R-hat {rhat[pixel, quantity]:.3g} for "
+        f"{pixels.quantities[quantity]} at row {grid.row[pixel]}, column {grid.column[pixel]} "
+        f"of view {view_names[grid.view[pixel]]}"
     )
 
 
@@ -320,13 +322,17 @@ def _remedy(
     ess = np.nan_to_num(pixels.statistics.ess_bulk[judged], nan=1.0)
     high = float(np.quantile(rhat, min_share, method="higher"))
     low = float(np.quantile(ess, 1 - min_share, method="lower"))
+    if not np.isfinite(pixels.statistics.mean[judged]).all():
+        return "some renders are not finite, use a smaller step size"
+    if np.isinf(high):
+        return "chains stand still, use a smaller step size or more warmup"
     if high >= MODES_RHAT:
         return (
-            f"one in ten has R-hat {high:.3g} or more: the chains sit in different modes or have "
-            "not left their starts, try more warmup or another proposal"
+            f"one in {1 / (1 - min_share):.0f} has R-hat above {high:.3g}: chains sit in different "
+            "modes or have not left their starts, use more warmup or another proposal"
         )
     # ESS grows with the draws; R-hat^2 - 1 falls with them.
-    factor = max(min_ess / low, (high**2 - 1) / (max_rhat**2 - 1), 1.1)
+    factor = max(min_ess / low, (high**2 - 1) / max(max_rhat**2 - 1, 1e-3), 1.1)
     draws = int(np.ceil(factor * pixels.num_draws / 50) * 50)
     return f"take about {factor:.2g} times as many draws (draws={draws})"
 

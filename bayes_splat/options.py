@@ -15,7 +15,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 from bayes_splat.errors import ConfigError
 
 T = TypeVar("T")
-O = TypeVar("O", bound="Options")  # noqa: E741  (no other name says it shorter)
+Group = TypeVar("Group", bound="Options")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def option(default: T, meaning: str, **rule: Any) -> T:
     metadata = {"rule": Rule(meaning, **rule)}
     if isinstance(default, list):
         return cast(T, field(default_factory=lambda: list(default), metadata=metadata))
-    return cast(T, field(default=default, metadata=metadata))
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(kw_only=True)
@@ -112,6 +112,16 @@ class Entry(NamedTuple):
     rule: Rule
     annotation: Any
 
+    @property
+    def is_optional(self) -> bool:
+        """Whether null is a value."""
+        return _parts(self.annotation)[0]
+
+    @property
+    def is_free_text(self) -> bool:
+        """Whether any text will do: paths and names."""
+        return _parts(self.annotation)[1] is str and self.rule.choices is None
+
 
 def describe(cls: type[Options]) -> list[Entry]:
     """The options of a group, in the order of their fields; fields that are groups are left out."""
@@ -121,15 +131,13 @@ def describe(cls: type[Options]) -> list[Entry]:
     }
     prefix = f"{cls.section}." if cls.section else ""
     return [
-        Entry(
-            prefix + f.name, f.name, _words(f.type), default[f.name], f.metadata["rule"], f.type
-        )
+        Entry(prefix + f.name, f.name, _words(f.type), default[f.name], f.metadata["rule"], f.type)
         for f in fields(cls)
         if "rule" in f.metadata
     ]
 
 
-def build(cls: type[O], values: Mapping[str, object], **groups: object) -> O:
+def build(cls: type[Group], values: Mapping[str, object], **groups: object) -> Group:
     """Make a group of options from parsed values.
 
     Args:
@@ -150,11 +158,10 @@ def build(cls: type[O], values: Mapping[str, object], **groups: object) -> O:
 def unknown(name: str, known: Sequence[str], section: str = "") -> ConfigError:
     """The error for a key that does not exist, with the nearest ones that do."""
     prefix = f"{section}." if section else ""
-    near = get_close_matches(name, known, n=3, cutoff=0.5) or list(known)
+    near = [prefix + other for other in get_close_matches(name, known, n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     return ConfigError(
-        f"unknown option {prefix}{name}; did you mean "
-        f"{' or '.join(prefix + other for other in near)}? "
-        "(bayes-splat reconstruct --help explains all)"
+        f"unknown option {prefix}{name}; {hint} (bayes-splat reconstruct --help explains all)"
     )
 
 
@@ -182,7 +189,8 @@ def _checked_item(entry: Entry, value: object, kind: type, whole: object = None)
         raise _wrong_type(entry, shown)
     if not entry.rule.admits(converted):
         each = "" if whole is None else "each entry "
-        wanted = entry.rule.allowed or "finite"
+        is_infinite = isinstance(converted, float) and not math.isfinite(converted)
+        wanted = "finite" if is_infinite else entry.rule.allowed
         raise ConfigError(f"{entry.key} is {shown} but {each}must be {wanted}")
     return converted
 
@@ -192,7 +200,7 @@ def _convert(value: object, kind: type) -> object | None:
     if kind is bool or isinstance(value, bool):
         return value if kind is bool and isinstance(value, bool) else None
     if kind is str:
-        return str(value) if isinstance(value, str | int | float) else None
+        return str(value) or None if isinstance(value, str | int | float) else None
     if kind is float:
         return float(value) if isinstance(value, int | float) else None
     if isinstance(value, float) and value.is_integer():  # 1e3
@@ -217,9 +225,9 @@ def _parts(annotation: Any) -> tuple[bool, type, type]:
 
 def _words(annotation: Any) -> str:
     """A type in plain words."""
-    nouns = {int: "whole number", float: "number", str: "word", bool: "true or false"}
+    nouns = {int: "whole number", float: "number", str: "text", bool: "true or false"}
     is_optional, kind, item = _parts(annotation)
     noun = nouns.get(item, str(item))
-    article = "" if item is bool else "a "
+    article = "" if item in (bool, str) else "a "
     words = f"a list of {noun}s such as [0,1]" if kind is list else article + noun
     return words + (" or null" if is_optional else "")

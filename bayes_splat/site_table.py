@@ -1,15 +1,15 @@
 """The table ``summary.csv``: every site and the rendered target pixels, a few lines each."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 
 from bayes_splat import diagnostics
-from bayes_splat.diagnostics import PixelDiagnostics, Statistics
+from bayes_splat.diagnostics import PixelDiagnostics, Statistics, nan_extreme
 from bayes_splat.files import atomic_path
 
 
@@ -18,15 +18,15 @@ class Row(NamedTuple):
 
     Attributes:
         name: of the site, or ``target <quantity>`` for rendered pixels, with its index if any.
-        over: "" for one quantity; min, median or max over ``count`` of them, column by column.
-        count: how many quantities the line speaks of.
+        over: "" for one quantity; min, median or max over several, column by column.
+        num_quantities: how many the line speaks of.
         mean, std, low, high, mcse_mean, ess_bulk, ess_tail, rhat: see ``Statistics``.
         failing: share of the quantities that miss the thresholds of R-hat or bulk ESS.
     """
 
     name: str
     over: str
-    count: int
+    num_quantities: int
     mean: float
     std: float
     low: float
@@ -62,7 +62,8 @@ def site_table(
         for i, index in enumerate(np.ndindex(draws.shape[2:])):
             label = f"{name}[{', '.join(map(str, index))}]" if index else name
             failing = float(not diagnostics.has_converged(found)[i])
-            rows.append(Row(label, "", 1, *(float(column[i]) for column in found), failing))
+            numbers = (float(column[i]) for column in found)
+            rows.append(Row._make([label, "", 1, *numbers, failing]))
     if pixels is not None:
         for i, quantity in enumerate(pixels.quantities):
             moves = ~pixels.is_constant[:, i]
@@ -84,10 +85,10 @@ def write_table(path: Path | str, rows: Sequence[Row]) -> None:
 
 
 def _spread(name: str, found: Statistics) -> list[Row]:
-    count = len(found.mean)
-    failing = float(1 - diagnostics.has_converged(found).mean()) if count else np.nan
-    ways = {"min": np.min, "median": np.median, "max": np.max}
+    size = len(found.mean)
+    failing = float(1 - diagnostics.has_converged(found).mean()) if size else np.nan
+    ways: dict[str, Callable[[Any], Any]] = {"min": np.min, "median": np.median, "max": np.max}
     return [
-        Row(name, over, count, *(diagnostics.nan_extreme(way, column) for column in found), failing)
+        Row._make([name, over, size, *(nan_extreme(way, column) for column in found), failing])
         for over, way in ways.items()
     ]

@@ -7,7 +7,7 @@ wxyz; colours lie in [0, 1]; depth is camera z in scene units unless a name says
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -97,7 +97,7 @@ class Gaussians:
     def __len__(self) -> int:
         return self.opacities.shape[-1]
 
-    def to(self, target: torch.dtype | torch.device) -> Self:
+    def to(self, target: torch.dtype | torch.device) -> "Gaussians":
         """The same Gaussians with tensors of another dtype or on another device."""
         return replace(self, **{f.name: getattr(self, f.name).to(target) for f in fields(self)})
 

@@ -27,11 +27,13 @@ class BlockInfo(NamedTuple):
         acceptance_rate: mean over the block's moves; 1 for draws from an exact conditional.
         step_size: NaN, these blocks have none.
         diverging: a move met a non-finite energy.
+        potential_energy: of the joint after the step, where the block knows it.
     """
 
     acceptance_rate: Float[Tensor, " chain"]
     step_size: Float[Tensor, " chain"]
     diverging: Bool[Tensor, " chain"]
+    potential_energy: Float[Tensor, " chain"] | None = None
 
 
 def block_info(acceptance_rate: Float[Tensor, " chain"]) -> BlockInfo:

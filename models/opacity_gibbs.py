@@ -10,6 +10,7 @@ pixel in any view are independent given the rest, so those whose turn it is in a
 are drawn together: the result is that of the sequential sweep.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,8 +58,8 @@ class OpacityGibbs:
         turn = self._turns(generators)
         uniform = blocks.uniforms(generators, 2, opacity.shape[-1])
         accepted, visited = torch.zeros_like(opacity), turn > 0
-        for chosen in sweep.rounds(turn.flatten()):
-            current, members = sweep.opacity[chosen], sweep.members(chosen)
+        for chosen, pairs in sweep.rounds(turn.flatten()):
+            current, members = sweep.opacity[chosen], sweep.members(chosen, pairs)
             precision, weighted = sweep.statistics(members, chosen.numel())
             candidate, log_correction = sample_truncated_normal(
                 weighted, precision, current, MAX_OPACITY, uniform[:, 0].flatten()[chosen]
@@ -131,7 +132,7 @@ class _Sweep:
         pairs, (num_chains, size) = seen.pairs, opacity.shape
         chain = torch.div(pairs.splat, model.num_views * size, rounding_mode="floor")
         gaussian = chain * size + pairs.splat % size
-        falloff = reference.falloff(seen).double()
+        falloff = reference.falloff(seen, RenderSettings()).double()
         color = segments.gather(seen.projection.colors.flatten(1), pairs.splat).double()
         alpha = opacity.flatten()[gaussian] * falloff
         through = segments.transmittance(alpha, pairs.position)
@@ -150,42 +151,47 @@ class _Sweep:
             color=color,
             through=through,
             front=segments.cumulative_sum(alpha * through * color, pairs.position),
-            observed=observed.t().repeat(1, num_chains),
+            observed=observed.expand(num_chains, -1, -1).flatten(0, 1).t(),
             weight=(1.0 / noise**2)
             .repeat_interleave(model.num_pixels // model.num_views, dim=-1)
             .flatten(),
         )
 
-    def rounds(self, turn: Int[Tensor, " chain_gaussian"]) -> list[Int[Tensor, " chosen"]]:
-        """Sets of Gaussians drawn together, in order: each is next in all the pixels it touches."""
+    def rounds(self, turn: Int[Tensor, " chain_gaussian"]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Gaussians drawn together, set after set: each is next in all the pixels it touches.
+
+        Yields:
+            chosen: flat indices of the Gaussians.
+            pairs: the pairs that belong to them, at most one a pixel.
+        """
         waiting = turn > 0
         pair = torch.nonzero(waiting[self.gaussian]).squeeze(-1)
-        pixel, gaussian = self.pixel[pair], self.gaussian[pair]
+        gaussian, mine = self.gaussian[pair], turn[self.gaussian[pair]]
         # Compact pixel numbers, so that a round costs what still waits.
-        _, pixel = torch.unique_consecutive(pixel, return_inverse=True)
-        sets = []
+        _, pixel = torch.unique_consecutive(self.pixel[pair], return_inverse=True)
+        num_pixels = int(pixel.max()) + 1 if pixel.numel() else 0
         while bool(waiting.any()):
-            mine = turn[gaussian]
-            first = torch.zeros(int(pixel.max()) + 1 if pixel.numel() else 0, dtype=mine.dtype)
+            first = torch.zeros(num_pixels, dtype=mine.dtype)
             first = first.scatter_reduce(0, pixel, mine, "amax")
-            blocked = torch.bincount(gaussian[mine < first[pixel]], minlength=turn.numel()) > 0
-            chosen = waiting & ~blocked
-            sets.append(torch.nonzero(chosen).squeeze(-1))
+            blocked = torch.zeros_like(waiting)
+            blocked[gaussian[mine < first[pixel]]] = True
+            is_drawn = ~blocked[gaussian]
+            yield torch.nonzero(waiting & ~blocked).squeeze(-1), pair[is_drawn]
             waiting &= blocked
-            still = waiting[gaussian]
-            pixel, gaussian = pixel[still], gaussian[still]
-        return sets
+            left = torch.nonzero(~is_drawn).squeeze(-1)
+            pair, pixel, gaussian, mine = pair[left], pixel[left], gaussian[left], mine[left]
 
-    def members(self, chosen: Int[Tensor, " chosen"]) -> _Members:
+    def members(
+        self, chosen: Int[Tensor, " chosen"], pair: Int[Tensor, " member"]
+    ) -> _Members:
         """The pairs of the chosen Gaussians with the slopes B of their pixels."""
-        number = torch.full_like(self.opacity, -1, dtype=torch.long)
+        number = torch.empty_like(self.opacity, dtype=torch.long)
         number[chosen] = torch.arange(chosen.numel())
-        pair = torch.nonzero(number[self.gaussian] >= 0).squeeze(-1)
-        falloff, front = self.falloff[pair], self.front[:, pair]
-        alpha = self.opacity[self.gaussian[pair]] * falloff
+        owner, falloff, front = number[self.gaussian[pair]], self.falloff[pair], self.front[:, pair]
+        alpha = self.opacity[chosen][owner] * falloff
         behind = (self.front[:, self.last[pair]] - front) / (1.0 - alpha)
         slope = falloff * (self.through[pair] * self.color[:, pair] - behind)
-        return _Members(pair, number[self.gaussian[pair]], falloff, slope)
+        return _Members(pair, owner, falloff, slope)
 
     def statistics(self, members: _Members, size: int) -> tuple[Tensor, Tensor]:
         """Precision sum(B^2)/noise^2 and sum(B (I - A))/noise^2 of every chosen opacity."""

@@ -5,7 +5,7 @@ stay as they are, so that the kernel keeps its invariant distribution.
 """
 
 import math
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -50,7 +50,7 @@ class DualAveraging(NamedTuple):
     num_updates: Float[Tensor, " chain"]
 
     @classmethod
-    def start(cls, step_size: float, energy: Float[Tensor, " chain"]) -> Self:
+    def start(cls, step_size: float, energy: Float[Tensor, " chain"]) -> "DualAveraging":
         """Begin at the same step size in every chain; ``energy`` gives number and device.
 
         Raises:
@@ -120,7 +120,7 @@ class RunningVariance(NamedTuple):
     squares: Position
 
     @classmethod
-    def start(cls, position: Position) -> Self:
+    def start(cls, position: Position) -> "RunningVariance":
         """Nothing seen yet; ``position`` gives names and shapes."""
         zeros = {site: torch.zeros_like(value) for site, value in position.items()}
         return cls(0, zeros, zeros)
@@ -167,7 +167,9 @@ class DiagonalAdaptation(NamedTuple):
     window: int
 
     @classmethod
-    def start(cls, position: Position, preconditioner: Position | None = None) -> Self:
+    def start(
+        cls, position: Position, preconditioner: Position | None = None
+    ) -> "DiagonalAdaptation":
         """Begin with a given diagonal (None: ones)."""
         begin = {
             site: torch.ones_like(value)

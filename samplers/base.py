@@ -8,7 +8,7 @@ draws do not depend on how many others run beside it.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -43,6 +43,7 @@ class Info(NamedTuple):
     blocks: dict[str, Tensor]
 
 
+@runtime_checkable
 class Target(Protocol):
     """A density over positions, evaluated for all chains at once."""
 
@@ -57,6 +58,7 @@ class Target(Protocol):
         ...
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """A Markov transition that leaves its ``target`` invariant (or says by how much it does not).
 
@@ -78,6 +80,7 @@ class Kernel(Protocol):
         ...
 
 
+@runtime_checkable
 class Conditional(Protocol):
     """Part of a position, in coordinates of its own, with the rest held fixed.
 
@@ -116,6 +119,7 @@ class BlockInfo(NamedTuple):
     potential_energy: Float[Tensor, " chain"] | None = None
 
 
+@runtime_checkable
 class Block(Protocol):
     """One part of a Gibbs sweep: moves some sites, leaves the joint target invariant."""
 
@@ -137,6 +141,7 @@ Batch: TypeAlias = dict[str, Any]
 """Keyword arguments that restrict a model to a random part of its data."""
 
 
+@runtime_checkable
 class MinibatchTarget(Target, Protocol):
     """A target whose likelihood can be estimated without bias from a random part of the data."""
 

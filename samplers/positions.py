@@ -77,7 +77,7 @@ def per_chain_sum(values: Float[Tensor, "chain ..."]) -> Float[Tensor, " chain"]
     Torch splits a sum down to one number over its threads, so that the rounding depends on how many
     there are. Summing rows of fixed length first, and then the row sums, does not.
     """
-    flat = values.to(torch.float64).flatten(1) if values.ndim > 1 else values.double()[:, None]
+    flat = values.to(torch.float64).reshape(len(values), -1)
     if flat.shape[1] > _ROW:
         padded = torch.nn.functional.pad(flat, (0, -flat.shape[1] % _ROW))
         flat = padded.reshape(len(flat), -1, _ROW).sum(-1)
@@ -91,7 +91,7 @@ def total(terms: Sequence[Float[Tensor, "chain ..."]]) -> Float[Tensor, " chain"
 
 def is_finite(position: Position) -> Bool[Tensor, " chain"]:
     """Chains in which every element is finite."""
-    finite = [value.isfinite().flatten(1).all(1) for value in position.values()]
+    finite = [value.isfinite().reshape(len(value), -1).all(1) for value in position.values()]
     return torch.stack(finite).all(0)
 
 

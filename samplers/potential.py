@@ -22,6 +22,8 @@ from torch.distributions import biject_to
 from bayes_splat.samplers import positions
 from bayes_splat.samplers.base import Batch, Generators, Position
 
+_scale_and_mask: Callable[..., Tensor] = scale_and_mask  # which has no annotations
+
 _CHECK_SEED = 20240517
 """Seeds the prior draws that the constructor looks at; no result depends on it."""
 
@@ -244,7 +246,7 @@ class PyroTarget:
                         " the latent sites of a model must always be the same"
                     )
                 log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
-                terms[name] = _scaled(log_prob, node["scale"], node["mask"])
+                terms[name] = _scale_and_mask(log_prob, node["scale"], node["mask"])
         return terms
 
     def _prior_trace(self, seed: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Random-walk Metropolis, with jumps to independent draws from a given distribution."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from bayes_splat.samplers.adaptation import DualAveraging
 from bayes_splat.samplers.base import Generators, Info, Position, Target
 
 
+@runtime_checkable
 class Jump(Protocol):
     """A distribution over some or all sites, to jump to from anywhere."""
 

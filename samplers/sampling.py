@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from bayes_splat.samplers import positions
 from bayes_splat.samplers.base import Constrain, Generators, Info, Kernel, Position
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Somebody who wants to know how far sampling has come."""
 

@@ -61,15 +61,16 @@ def footprints(
     return Footprints(projection, found)
 
 
-def falloff(seen: Footprints) -> Float[Tensor, " pair"]:
-    """The 2D Gaussian of every pair at its pixel's centre, in (0, 1]."""
+def falloff(seen: Footprints, settings: RenderSettings) -> Float[Tensor, " pair"]:
+    """The 2D Gaussian of every pair at its pixel's centre, in [0, 1]; falloff cutoff applied."""
     (means_x, means_y), (xx, xy, yy) = seen.projection.means2d, seen.projection.covariances2d
     determinant = xx * yy - xy * xy
     conic = torch.stack([means_x, means_y, yy / determinant, xy / determinant, xx / determinant])
     mx, my, a, b, c = segments.gather(conic.flatten(1), seen.pairs.splat)
     dx = (seen.pairs.x + 0.5) - mx
     dy = (seen.pairs.y + 0.5) - my
-    return torch.exp(-0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy)
+    values = torch.exp(-0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy)
+    return values * (values >= settings.threshold) if settings.cutoff == "falloff" else values
 
 
 def composite(
@@ -83,7 +84,9 @@ def composite(
     expanded = opacities[:, None, :].expand_as(projection.depths)
     table = torch.cat([expanded[None], projection.colors, projection.depths[None]])
     opacity, *features = segments.gather(table.flatten(1), pairs.splat)
-    alpha = (opacity * falloff(seen)).clamp_max(settings.max_alpha)
+    alpha = (opacity * falloff(seen, settings)).clamp_max(settings.max_alpha)
+    if settings.cutoff == "alpha":
+        alpha = alpha * (alpha >= settings.threshold)
     through = segments.transmittance(alpha, pairs.position)
     if settings.cutoff == "alpha":
         # gsplat stops *before* the Gaussian that would bring the transmittance to the minimum.

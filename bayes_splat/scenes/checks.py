@@ -82,7 +82,7 @@ def depth_range(near: Any, far: Any, where: str) -> tuple[float, float]:
                 f"{where} holds no {name}; give near= and far= (scene units, camera z), or write "
                 "them at the top level of the file."
             )
-    near, far = number(near, "near", where, above=0), number(far, "far", where, above=0)
+    near, far = number(near, "near", where, above=0.0), number(far, "far", where, above=0.0)
     if near >= far:
         raise SceneError(f"{where}: near = {near:g} must be smaller than far = {far:g}; set both.")
     return near, far

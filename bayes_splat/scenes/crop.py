@@ -4,6 +4,7 @@ Pixel centres lie at +0.5, so a picture of width w covers [0, w] and scaling it 
 coordinate u to u * w' / w: focal length and principal point scale alike, with no half-pixel terms.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
@@ -67,9 +68,11 @@ def resize_depths(
 
     Mixing would invent surfaces between foreground and background and spread NaN (unknown).
     """
-    flat = depths.reshape(-1, 1, *depths.shape[-2:])
-    picked = functional.interpolate(flat, image_shape, mode="nearest-exact")
-    return picked.reshape(*depths.shape[:-2], *image_shape)
+    rows, columns = (
+        (2 * torch.arange(new, device=depths.device) + 1) * old // (2 * new)  # centre: (i + 0.5)
+        for old, new in zip(depths.shape[-2:], image_shape, strict=True)
+    )
+    return depths[..., rows[:, None], columns]
 
 
 def crop(

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from bayes_splat.errors import SceneError
 from bayes_splat.scenes import transforms_json
 from bayes_splat.types import Views
 
 
+@runtime_checkable
 class Loader(Protocol):
     """What a format offers. A module with these two functions is one."""
 

@@ -81,4 +81,4 @@ def _indices(entry: dict[str, Any], key: str, where: str) -> tuple[int, ...]:
 
 
 def _bound(entry: dict[str, Any], key: str, where: str) -> float | None:
-    return None if entry.get(key) is None else checks.number(entry[key], key, where, above=0)
+    return None if entry.get(key) is None else checks.number(entry[key], key, where, above=0.0)

@@ -8,10 +8,10 @@ x right, y down, z forward; the unit is arbitrary.
 
 from dataclasses import dataclass
 from math import cos, pi, radians, sin
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from bayes_splat.errors import ConfigError
@@ -38,12 +38,6 @@ class _Hit(NamedTuple):
     normals: Float[Tensor, "#ray 3"]
 
 
-class _Surface(Protocol):
-    def meet(self, origins: Float[Tensor, "#ray 3"], directions: Float[Tensor, "ray 3"]) -> _Hit:
-        """The first point of each ray with a positive distance."""
-        ...
-
-
 @dataclass(frozen=True)
 class _Plane:
     """``center + a * right + b * down`` with orthonormal axes and |a|, |b| within ``half_size``."""
@@ -54,6 +48,7 @@ class _Plane:
     half_size: tuple[float, float] = (torch.inf, torch.inf)
 
     def meet(self, origins: Float[Tensor, "#ray 3"], directions: Float[Tensor, "ray 3"]) -> _Hit:
+        """The first point of each ray at a positive distance; the normal is one for all."""
         normal = torch.linalg.cross(self.right, self.down)
         distances = ((self.center - origins) @ normal) / (directions @ normal)
         offsets = origins + distances[:, None] * directions - self.center
@@ -71,6 +66,7 @@ class _Sphere:
     radius: float
 
     def meet(self, origins: Float[Tensor, "#ray 3"], directions: Float[Tensor, "ray 3"]) -> _Hit:
+        """The first point of each ray at a positive distance, seen from outside."""
         towards = origins - self.center
         a = directions.square().sum(-1)
         b = (directions * towards).sum(-1)
@@ -80,6 +76,9 @@ class _Sphere:
         distances = distances.where(distances > 0, torch.inf)  # also where NaN
         points = origins + distances.where(distances.isfinite(), 0)[:, None] * directions
         return _Hit(distances, (points - self.center) / self.radius)
+
+
+_Surface: TypeAlias = _Plane | _Sphere
 
 
 @dataclass(frozen=True)
@@ -195,12 +194,12 @@ def _still_life(generator: torch.Generator) -> list[tuple[_Surface, _Texture]]:
         return _Texture(colors, frequencies, phases, is_tiled)
 
     def turned(degrees: float) -> Tensor:  # unit vector in the x-z plane
-        return vector(cos(radians(degrees)), 0, sin(radians(degrees)))
+        return vector(cos(radians(degrees)), 0.0, sin(radians(degrees)))
 
-    down = vector(0, 1, 0)
-    wall = _Plane(vector(0, 0, 5.0), turned(-16), down)
-    floor = _Plane(vector(0, 1.1, 4.0), vector(1, 0, 0), vector(0, 0, 1))
-    card = _Plane(vector(-0.52, 0.1, 2.35), turned(22), down, (0.4, 0.5))
+    down = vector(0.0, 1.0, 0.0)
+    wall = _Plane(vector(0.0, 0.0, 5.0), turned(-16.0), down)
+    floor = _Plane(vector(0.0, 1.1, 4.0), vector(1.0, 0.0, 0.0), vector(0.0, 0.0, 1.0))
+    card = _Plane(vector(-0.52, 0.1, 2.35), turned(22.0), down, (0.4, 0.5))
     ball = _Sphere(vector(0.5, 0.4, 3.5), 0.7)
     marble = _Sphere(vector(0.3, 0.86, 2.55), 0.24)
     return [
@@ -257,7 +256,7 @@ def _first(
     scene: list[tuple[_Surface, _Texture]],
     origins: Float[Tensor, "#ray 3"],
     directions: Float[Tensor, "ray 3"],
-) -> tuple[Float[Tensor, " ray"], Float[Tensor, " ray"]]:
+) -> tuple[Float[Tensor, " ray"], Int[Tensor, " ray"]]:
     """Distance to the first surface along each ray, and its number."""
     distances = torch.stack([surface.meet(origins, directions).distances for surface, _ in scene])
     nearest = distances.min(dim=0)

@@ -237,7 +237,7 @@ def _declared_shape(frame: _Frame) -> tuple[int, int] | None:
     for key in ("h", "w"):
         if key not in frame.lens:
             raise SceneError(f"{frame.where} gives only one of w and h; give both.")
-        side = checks.number(frame.lens[key], key, frame.where, above=0)
+        side = checks.number(frame.lens[key], key, frame.where, above=0.0)
         if side != int(side):
             raise SceneError(f"{frame.where}: {key} is {side}; give a whole number of pixels.")
         sides.append(int(side))
@@ -270,10 +270,10 @@ def _intrinsics(frame: _Frame, stored: tuple[int, int]) -> Float[Tensor, "3 3"]:
 def _focal(frame: _Frame, key: str, angle_key: str, side: int) -> float | None:
     """Focal length in pixels, given as such or as the full angle of view (radians)."""
     if key in frame.lens:
-        return checks.number(frame.lens[key], key, frame.where, above=0)
+        return checks.number(frame.lens[key], key, frame.where, above=0.0)
     if angle_key not in frame.lens:
         return None
-    angle = checks.number(frame.lens[angle_key], angle_key, frame.where, above=0)
+    angle = checks.number(frame.lens[angle_key], angle_key, frame.where, above=0.0)
     if angle >= pi:
         raise SceneError(
             f"{frame.where}: {angle_key} is {angle}; an angle of view in radians is below pi."

@@ -43,55 +43,55 @@ def test_every_split_of_a_real_scene_loads(name):
         assert views.images.shape == (len(frames), 3, *views.cameras.image_shape)
         assert max(views.cameras.image_shape) == 64
         assert views.images.isfinite().all()
-        assert (0 <= views.images.min()) & (views.images.max() <= 1)
+        assert (views.images.min() >= 0) & (views.images.max() <= 1)
         assert views.images.std() > 0.05  # a picture, not a blank
         rotation = views.cameras.extrinsics[:, :3, :3].double()
         identity = torch.eye(3).double().expand_as(rotation)
         torch.testing.assert_close(rotation @ rotation.mT, identity, atol=1e-6, rtol=0)
         assert (torch.linalg.det(rotation) > 0).all()
-        torch.testing.assert_close(views.cameras.near, torch.full((len(frames),), split.near))
+        assert views.cameras.near.tolist() == pytest.approx([split.near] * len(frames))
 
 
-def colors_at(views, index, points):
-    """Colours where points land in a view, camera z there, and which points land inside."""
-    pose, lens = views.cameras.extrinsics[index].double(), views.cameras.intrinsics[index].double()
-    local = (points - pose[:3, 3]) @ pose[:3, :3]
-    pixels = local @ lens.T
-    pixels = pixels[:, :2] / pixels[:, 2:]
-    height, width = views.cameras.image_shape
-    is_inside = (local[:, 2] > 0) & (pixels > 0).all(1)
-    is_inside &= (pixels[:, 0] < width) & (pixels[:, 1] < height)
-    columns, rows = pixels[is_inside].long().T  # the pixel of u is floor(u): centres at +0.5
-    return views.images[index][:, rows, columns].T, local[:, 2], is_inside
-
-
-def median_difference(views, table):
-    """Median absolute difference of track colours and pixels over all views."""
-    points, colors = torch.from_numpy(table[:, :3]), torch.from_numpy(table[:, 3:])
-    gaps = []
-    for index in range(len(views)):
-        seen, _, is_inside = colors_at(views, index, points)
-        gaps.append((seen.double() - colors[is_inside]).abs())
-    return torch.cat(gaps).median().item()
+def look_up(pictures, views, points, shift=0.0):
+    """Values [view point channel] of the pixels that points fall on, NaN outside, and camera z."""
+    cameras = views.cameras.to(torch.float64)
+    height, width = cameras.image_shape
+    values = torch.full((len(views), len(points), pictures.shape[1]), torch.nan).double()
+    depths = torch.full((len(views), len(points)), torch.nan).double()
+    for index, (pose, lens) in enumerate(zip(cameras.extrinsics, cameras.intrinsics, strict=True)):
+        local = (points - pose[:3, 3]) @ pose[:3, :3]
+        pixels = local @ lens.T
+        pixels = pixels[:, :2] / pixels[:, 2:] + shift
+        is_inside = (local[:, 2] > 0) & (pixels > 0).all(1)
+        is_inside &= (pixels[:, 0] < width) & (pixels[:, 1] < height)
+        columns, rows = pixels[is_inside].long().T  # floor: centres lie at +0.5
+        values[index, is_inside] = pictures[index][:, rows, columns].T.double()
+        depths[index] = local[:, 2]
+    return values, depths
 
 
 @real
-@pytest.mark.parametrize("resolution", [None, 200])
-def test_sparse_points_project_onto_their_own_colour(name, resolution):
+@pytest.mark.parametrize(("resolution", "accepted"), [(None, 0.5 / 255), (200, 0.02)])
+def test_sparse_points_project_onto_their_own_colour(name, resolution, accepted):
     """The whole chain of conventions: any wrong axis, sign or scale puts points elsewhere.
 
-    The points are feature tracks of the same photographs (not all visible in every view), so no
-    threshold is exact; as a control, the same points seen through mirrored cameras must do worse.
+    Each point is coloured after one photograph, so in the view that fits best its colour must be
+    there (to rounding; where pictures are resized, closely). Slightly aside it no longer is.
     """
     table = np.load(DATA / name / "points.npy").astype(np.float64)
-    table[:, 3:] /= 255 if table[:, 3:].max() > 1 else 1
-    frames = range(min(6, loader.num_frames(DATA / name)))
-    views = loader.load(DATA / name, list(frames), resolution=resolution)
-    gap = median_difference(views, table)
+    points, colors = torch.from_numpy(table[:, :3]), torch.from_numpy(table[:, 3:]) / 255
+    views = loader.load(DATA / name, resolution=resolution)
+
+    def median_gap(shift):
+        values, _ = look_up(views.images, views, points, shift)
+        gaps = (values - colors).abs().mean(-1).nan_to_num(nan=torch.inf)
+        return gaps.min(dim=0).values.median().item()
+
+    gap = median_gap(0)
+    assert gap < accepted
+    assert median_gap(0.5 if resolution is None else 2) > max(accepted / 2, 1.4 * gap)
     views.cameras.extrinsics[:, :3, :2] *= -1  # turned by 180 degrees in the image plane
-    control = median_difference(views, table)
-    assert gap < 0.09
-    assert gap < 0.6 * control
+    assert median_gap(0) > accepted
 
 
 @real
@@ -99,13 +99,7 @@ def test_depth_maps_agree_with_sparse_points(name):
     if not (DATA / name / "depth").is_dir():
         pytest.skip("the scene has no depth maps")
     views = loader.load(DATA / name, resolution=256)
+    assert views.depths is not None
     points = torch.from_numpy(np.load(DATA / name / "points.npy")[:, :3]).double()
-    ratios = []
-    for index in range(len(views)):
-        _, depth, is_inside = colors_at(views, index, points)
-        map_only = views.depths[index].expand(3, -1, -1)
-        pictures = type(views)(views.cameras[index], map_only[None], ("",))
-        seen, _, _ = colors_at(pictures, 0, points)
-        ratios.append(seen[:, 0].double() / depth[is_inside])
-    ratio = torch.cat(ratios)
-    assert ratio[~ratio.isnan()].median().item() == pytest.approx(1, abs=0.02)
+    seen, depths = look_up(views.depths[:, None], views, points)
+    assert (seen[..., 0] / depths).nanmedian().item() == pytest.approx(1, abs=0.02)

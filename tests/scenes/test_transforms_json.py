@@ -2,6 +2,7 @@
 
 import json
 from math import pi, radians, tan
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from bayes_splat.errors import ConfigError, SceneError
 from bayes_splat.scenes import transforms_json
 
 WIDTH, HEIGHT = 32, 24
+LENS = {"w": WIDTH, "h": HEIGHT, "fl_x": 30.0, "fl_y": 31.0, "cx": 15.0, "cy": 11.0}
 OPENGL_TO_OPENCV = torch.diag(torch.tensor([1.0, -1, -1, 1]))
 
 
@@ -36,12 +38,16 @@ class Scene:
     def __init__(self, folder):
         self.folder = folder
         self.images = [picture(folder / f"images/{i}.png", seed=i) for i in range(3)]
-        self.table = {"near": 0.5, "far": 9.0, "frames": [self.frame(i) for i in range(3)]}
+        self.table: dict[str, Any] = {
+            "near": 0.5,
+            "far": 9.0,
+            "frames": [self.frame(i) for i in range(3)],
+        }
 
     def frame(self, index):
         return {
             "file_path": f"images/{index}.png",
-            **{"w": WIDTH, "h": HEIGHT, "fl_x": 30.0, "fl_y": 31.0, "cx": 15.0, "cy": 11.0},
+            **LENS,
             "transform_matrix": pose(0.1 * index).tolist(),
         }
 
@@ -114,10 +120,9 @@ def test_num_frames_opens_no_image(scene):
 
 
 def test_shared_intrinsics_and_frame_overrides(scene):
-    shared = {key: scene.table["frames"][0][key] for key in ("w", "h", "fl_x", "fl_y", "cx", "cy")}
     for index in range(3):
-        scene.edit(index, **dict.fromkeys(shared))
-    scene.table.update(shared)
+        scene.edit(index, **dict.fromkeys(LENS))
+    scene.table.update(LENS)
     scene.edit(2, fl_x=50.0)
     intrinsics = scene.load().cameras.intrinsics
     assert intrinsics[:, 0, 0].tolist() == [30, 30, 50]

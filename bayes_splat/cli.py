@@ -1,0 +1,174 @@
+"""``bayes-splat``: the front door. Options in, results on disk, an exit code out.
+
+0: done. 2: something the user can mend, in one sentence. 130: interrupted; what was drawn is kept.
+"""
+
+import argparse
+import errno
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from textwrap import fill
+from typing import Any, NoReturn
+
+from omegaconf import OmegaConf
+
+from bayes_splat import __version__, config
+from bayes_splat.errors import BayesSplatError, ConfigError
+from bayes_splat.options import Options, describe
+
+DONE, MISTAKE, INTERRUPTED = 0, 2, 130
+
+_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+_EXAMPLES = """\
+examples:
+  bayes-splat reconstruct
+      a small scene made on the spot
+  bayes-splat reconstruct scene=photos/garden context=[0,4] targets=[2]
+      a folder with images/ and transforms.json: frames 0 and 4 are seen, 2 is held out
+  bayes-splat reconstruct scene=photos/garden split=pair_small_0 resolution=48 chains=2
+      frames from the folder's splits.json, smaller pictures, fewer chains
+  bayes-splat reconstruct sampler=mala sampler.step_size=0.1 out=results/mala
+      another sampler, one of its settings, and a place for the results
+
+Some shells read [ ] themselves: write 'context=[0,4]' there."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        arguments = _parser().parse_args(argv)
+        command: Callable[[Sequence[str]], int] = arguments.command
+        with _terminate_as_interrupt():
+            return command(arguments.overrides)
+    except SystemExit:  # argparse has printed --help or --version
+        return DONE
+    except BayesSplatError as error:
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        print("interrupted before there was anything to keep", file=sys.stderr)
+        return INTERRUPTED
+    except OSError as error:
+        if error.errno not in _FULL_DISK:
+            raise
+        place = f" at {error.filename}" if error.filename else ""
+        return _refuse(
+            f"the disk is full{place}; free some space or choose another folder with out=<folder>"
+        )
+
+
+def _reconstruct(overrides: Sequence[str]) -> int:
+    options, tree = config.compose_config(overrides)
+
+    # Late, so that --help and a mistyped option answer at once: the pipeline loads PyTorch.
+    from bayes_splat import pipeline
+    from bayes_splat.progress import Progress
+
+    with Progress() as progress:
+        summary = pipeline.reconstruct(options, OmegaConf.to_yaml(tree), progress)
+    print(summary.text)
+    if summary.is_interrupted:
+        print(f"interrupted; what was drawn until then is in {summary.out}", file=sys.stderr)
+        return INTERRUPTED
+    return DONE
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes become our errors, so that they too are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(
+            f"{message}; options are written key=value, for example "
+            "bayes-splat reconstruct chains=2 (bayes-splat --help explains all)"
+        )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="bayes-splat",
+        description="Gaussian splats with a posterior: posed photographs in; draws, pictures with "
+        "error bars and diagnostics out.",
+        epilog=_explanation(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"bayes-splat {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="<command>", required=True)
+    reconstruct = commands.add_parser(
+        "reconstruct",
+        help="from photographs to posterior draws, novel views and their uncertainty",
+        description="Reconstruct a scene: posterior draws, target views with uncertainty, "
+        "diagnostics and a .ply, written to a folder.",
+        epilog=_explanation(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    reconstruct.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    reconstruct.set_defaults(command=_reconstruct)
+    return parser
+
+
+def _explanation() -> str:
+    """Every option with its default, its meaning and its range."""
+    parts = ["options of reconstruct, written key=value (here with their defaults):"]
+    parts += [_options(config.RunConfig)]
+    for group, choices in config.GROUPS.items():
+        default, *others = choices
+        alternatives = f" (or {', '.join(others)})" if others else ""
+        parts.append(f"\n{group}={default}{alternatives}")
+        for cls in dict.fromkeys(choices.values()):
+            parts += [_paragraph(cls.__doc__ or "", 2), _options(cls)]
+    return "\n".join([*parts, "", _EXAMPLES])
+
+
+def _options(cls: type[Options]) -> str:
+    lines = []
+    for entry in describe(cls):
+        if cls.section and entry.field == "name":
+            continue  # chosen with <group>=<name>
+        allowed = f" ({entry.rule.allowed})" if entry.rule.allowed else ""
+        lines += [f"    {entry.key}={_shown(entry.default)}"]
+        lines += [_paragraph(entry.rule.meaning + allowed, 8)]
+    return "\n".join(lines)
+
+
+def _paragraph(text: str, indent: int) -> str:
+    return fill(
+        " ".join(text.split()), 80, initial_indent=" " * indent, subsequent_indent=" " * indent
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{','.join(map(str, value))}]"
+    return "null" if value is None else str(value)
+
+
+def _refuse(sentence: str) -> int:
+    print(f"error: {sentence}", file=sys.stderr)
+    return MISTAKE
+
+
+@contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Treat SIGTERM (a job's time is up) as Ctrl-C: keep what was drawn."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may set handlers
+        return
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

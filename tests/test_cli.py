@@ -1,0 +1,176 @@
+"""Exit codes, help that covers every option, and one sentence instead of a traceback."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from bayes_splat import __version__, cli, config
+from bayes_splat.errors import SceneError
+from bayes_splat.options import describe
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def pipeline(monkeypatch):
+    """A stand-in for the pipeline that records what it was asked and does what it is told."""
+    fake: Any = ModuleType("bayes_splat.pipeline")
+    fake.asked = []
+    fake.action = lambda: SimpleNamespace(text="five lines", is_interrupted=False, out="there")
+
+    def reconstruct(options, composed_yaml, progress):
+        fake.asked.append((options, composed_yaml, progress))
+        return fake.action()
+
+    fake.reconstruct = reconstruct
+    monkeypatch.setitem(sys.modules, "bayes_splat.pipeline", fake)
+    monkeypatch.setattr("bayes_splat.pipeline", fake, raising=False)
+    return fake
+
+
+def _raise(error):
+    raise error
+
+
+def test_reconstruct_runs_the_pipeline_and_prints_its_summary(pipeline, capsys):
+    assert cli.main(["reconstruct", "chains=2", "scene=a, b"]) == 0
+    [(options, composed_yaml, _)] = pipeline.asked
+    assert options == config.RunConfig(chains=2, scene="a, b")
+    assert "chains: 2" in composed_yaml
+    assert capsys.readouterr().out == "five lines\n"
+
+
+def test_interrupted_run_says_where_it_is_kept(pipeline, capsys):
+    pipeline.action = lambda: SimpleNamespace(text="part", is_interrupted=True, out="there")
+    assert cli.main(["reconstruct"]) == 130
+    printed = capsys.readouterr()
+    assert printed.out == "part\n"
+    assert "interrupted; what was drawn until then is in there" in printed.err
+
+
+def test_interrupt_before_any_result(pipeline, capsys):
+    pipeline.action = lambda: _raise(KeyboardInterrupt())
+    assert cli.main(["reconstruct"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_termination_interrupts_and_the_handler_is_put_back(pipeline):
+    before = signal.getsignal(signal.SIGTERM)
+    pipeline.action = lambda: os.kill(os.getpid(), signal.SIGTERM)
+    assert cli.main(["reconstruct"]) == 130
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SceneError("images/3.png is missing; restore it"),
+        OSError(errno.ENOSPC, "No space left on device", "results/posterior.nc"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_sentence(pipeline, capsys, error):
+    pipeline.action = lambda: _raise(error)
+    assert cli.main(["reconstruct"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert "images/3.png is missing" in printed.err or "disk is full at results" in printed.err
+
+
+@pytest.mark.parametrize("error", [RuntimeError("bug"), OSError(errno.EIO, "broken disk")])
+def test_bugs_keep_their_traceback(pipeline, error):
+    pipeline.action = lambda: _raise(error)
+    with pytest.raises(type(error)):
+        cli.main(["reconstruct"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["recon"],
+        ["scene=x"],
+        ["reconstruct", "--chains", "4"],
+        ["reconstruct", "chain=4"],
+        ["reconstruct", "chains=many"],
+        ["reconstruct", "chains"],
+    ],
+)
+def test_mistyped_arguments_are_one_sentence(pipeline, capsys, arguments):
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert not pipeline.asked
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["reconstruct", "--help"]])
+def test_help_explains_every_option(capsys, arguments):
+    assert cli.main(arguments) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    classes = [cls for choices in config.GROUPS.values() for cls in choices.values()]
+    classes.append(config.RunConfig)
+    for cls in classes:
+        for entry in describe(cls):
+            if entry.field != "name":
+                assert f"{entry.key}=" in text
+                assert " ".join(entry.rule.meaning.split()) in text
+    for group, choices in config.GROUPS.items():
+        assert f"{group}={next(iter(choices))}" in text
+        assert all(choice in text for choice in choices)
+    assert "examples:" in text
+
+
+def test_examples_in_the_help_can_be_composed(capsys):
+    cli.main(["--help"])
+    prefix = "bayes-splat reconstruct "
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    examples = [line.removeprefix(prefix).split() for line in lines if line.startswith(prefix)]
+    assert len(examples) >= 3
+    for overrides in examples:
+        config.compose_config(overrides)
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"bayes-splat {__version__}\n"
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_answers_without_loading_torch(argument):
+    """In an interpreter of its own, as ``python -m bayes_splat``."""
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "bayes_splat", argument],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 0
+    loaded = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "bayes_splat.config" in loaded
+    assert not {"torch", "pyro", "arviz", "matplotlib", "rich.progress"} & loaded
+    assert "bayes-splat" in run.stdout
+
+
+def test_mistake_ends_the_process_with_2():
+    run = subprocess.run(
+        [sys.executable, "-m", "bayes_splat", "reconstruct", "chain=2"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith("error: unknown option chain; did you mean chains?")
+    assert "Traceback" not in run.stderr
