@@ -22,37 +22,8 @@ from torch import Tensor
 from bayes_splat import geometry, harmonics
 from bayes_splat.errors import ModelError
 from bayes_splat.models.proposal import DepthProposal
+from bayes_splat.models.settings import PlaneSweepConfig
 from bayes_splat.types import Cameras, Views
-
-
-@dataclass
-class PlaneSweepConfig:
-    """Settings of the plane sweep.
-
-    Attributes:
-        num_buckets: depth buckets between near and far, even in disparity.
-        planes_per_bucket: planes tried inside every bucket; they give the offset.
-        window: side of the averaging window, pixels, odd.
-        color_bandwidth: colour difference (0-1) at which a neighbour's weight has fallen to 1/e.
-        truncation: colour differences above this (0-1) count the same; tolerates occlusion.
-        correlation_weight: share of the correlation in the cost, the rest is colour difference.
-        agreement_floor: probability that a pixel has no partner in the other view.
-        footprint: standard deviation of a Gaussian, pixels of its own view.
-        opacity: starting opacity of a pixel whose depth is certain.
-        min_overlap: least share of rays that must be seen by another context view.
-    """
-
-    name: str = "plane_sweep"
-    num_buckets: int = 32
-    planes_per_bucket: int = 4
-    window: int = 7
-    color_bandwidth: float = 0.1
-    truncation: float = 0.15
-    correlation_weight: float = 0.5
-    agreement_floor: float = 0.05
-    footprint: float = 0.4
-    opacity: float = 0.9
-    min_overlap: float = 0.05
 
 
 def propose(views: Views, config: PlaneSweepConfig | None = None) -> DepthProposal:

@@ -13,48 +13,11 @@ from jaxtyping import Float, Int
 from pyro.distributions import Normal, TorchDistribution
 from torch import Tensor
 
-from bayes_splat.errors import ConfigError
 from bayes_splat.models import priors
 from bayes_splat.models.proposal import DepthProposal
+from bayes_splat.models.settings import ModelConfig
 from bayes_splat.rendering.renderer import Renderer
 from bayes_splat.types import Cameras, Gaussians, Rendering, Views
-
-ORDERS = ("bucket", "center")
-NOISES = ("global", "per_view")
-PRIORS = ("uniform", "proposal")
-
-
-@dataclass
-class ModelConfig:
-    """What is believed before the photographs are seen.
-
-    Attributes:
-        prior: of depth: ``uniform`` in disparity, or the ``proposal``'s own density.
-        opacity_prior: Beta(a, b) on (0, 0.999).
-        noise_prior: InverseGamma(concentration, rate) on the squared noise scale.
-        noise: one ``global`` noise scale or one ``per_view``.
-        order: sort Gaussians by ``bucket`` centre (smooth given the buckets; the default) or by
-            their own ``center`` (what viewers do; a discontinuous target).
-    """
-
-    prior: str = "uniform"
-    opacity_prior: list[float] = field(default_factory=lambda: [1.0, 1.0])
-    noise_prior: list[float] = field(default_factory=lambda: [2.0, 0.005])
-    noise: str = "global"
-    order: str = "bucket"
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("prior", PRIORS), ("noise", NOISES), ("order", ORDERS)):
-            if getattr(self, name) not in allowed:
-                raise ConfigError(
-                    f"model.{name}={getattr(self, name)} does not exist; "
-                    f"choose one of {', '.join(allowed)}"
-                )
-        for name in ("opacity_prior", "noise_prior"):
-            values = list(getattr(self, name))
-            if len(values) != 2 or min(values) <= 0:
-                raise ConfigError(f"model.{name}={values} must be two positive numbers")
-
 
 @dataclass(frozen=True)
 class SplatModel:

@@ -5,41 +5,24 @@ model stays an ordinary Pyro model: Pyro's own HMC and NUTS run on it unchanged.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import pyro
 import torch
 from jaxtyping import Float
 from pyro import poutine
 from pyro.distributions.util import scale_and_mask
-from pyro.poutine.subsample_messenger import _Subsample
 from torch import Tensor
-from torch.distributions import biject_to
 
-from bayes_splat.samplers import positions
+from bayes_splat.samplers import positions, traces
 from bayes_splat.samplers.base import Batch, Generators, Position
 
 _scale_and_mask: Callable[..., Tensor] = scale_and_mask  # which has no annotations
 
 _CHECK_SEED = 20240517
 """Seeds the prior draws that the constructor looks at; no result depends on it."""
-
-
-class Site(NamedTuple):
-    """A latent variable of the model.
-
-    Attributes:
-        transform: unconstrained to constrained coordinates, a torch ``Transform``.
-        batch_ndim: number of axes that belong to plates (or are independent without one).
-        dtype: what the model draws, and hence expects.
-    """
-
-    transform: Any
-    batch_ndim: int
-    dtype: torch.dtype
 
 
 class PyroTarget:
@@ -91,13 +74,15 @@ class PyroTarget:
         self.kwargs = dict(kwargs or {})
         first, second = (self._prior_trace(_CHECK_SEED + i) for i in range(2))
         self.sites = {
-            name: _read_site(name, node, second.get(name), dtype)
-            for name, node in _latent_nodes(first)
+            name: traces.read_site(name, node, second.get(name), dtype)
+            for name, node in traces.latent_nodes(first)
         }
         if not self.sites:
             raise ValueError("the model has no latent site to sample: every site is observed")
         self.max_plate_nesting = (
-            _guess_max_plate_nesting(first) if max_plate_nesting is None else max_plate_nesting
+            traces.guess_max_plate_nesting(first)
+            if max_plate_nesting is None
+            else max_plate_nesting
         )
         self.is_vectorized = True
         if vectorized is None:
@@ -234,19 +219,22 @@ class PyroTarget:
         """Scaled and masked log probabilities a site, unsummed."""
         model = poutine.condition(self.model, data=values)
         # Candidates may lie anywhere: a bad value is an infinite energy, never an exception.
-        with poutine.block(), _clean_param_store(), pyro.validation_enabled(False):
+        with poutine.block(), traces.clean_param_store(), pyro.validation_enabled(False):
             trace = poutine.trace(plate(model) if plate else model).get_trace(
                 *self.args, **{**self.kwargs, **(batch or {})}
             )
             terms = {}
-            for name, node in _density_nodes(trace.nodes):
-                if not node["is_observed"]:
-                    raise ValueError(
-                        f"site {name!r} appears for some values of the other sites only;"
-                        " the latent sites of a model must always be the same"
-                    )
+            latent = set()
+            for name, node in traces.density_nodes(trace.nodes):
+                if name in values or not node["is_observed"]:
+                    latent.add(name)
                 log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
                 terms[name] = _scale_and_mask(log_prob, node["scale"], node["mask"])
+        if latent != set(values):
+            raise ValueError(
+                f"site {min(latent ^ set(values))!r} is there for some values of the other sites"
+                " only; the latent sites of a model must always be the same"
+            )
         return terms
 
     def _prior_trace(self, seed: int) -> dict[str, Any]:
@@ -254,10 +242,11 @@ class PyroTarget:
         devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
         with torch.random.fork_rng(devices=devices), torch.no_grad():
             torch.manual_seed(seed)
-            with poutine.block(), _clean_param_store():
+            with poutine.block(), traces.clean_param_store():
                 trace = poutine.trace(self.model).get_trace(*self.args, **self.kwargs)
         return dict(trace.nodes)
 
+    @torch.no_grad()
     def _broadcasts(self, position: Position) -> bool:
         """Whether one run for all chains gives what one run a chain gives."""
         values = {n: v.to(self.sites[n].dtype) for n, v in self.constrain(position).items()}
@@ -266,7 +255,7 @@ class PyroTarget:
         try:
             together = self._log_joint_of_chains(values, chains, None)
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         else:
             if torch.allclose(together, torch.stack(alone), rtol=1e-4, equal_nan=True):
                 return True
@@ -340,83 +329,6 @@ class Minibatches:
         return self.target.potential_and_gradient(position, batch)
 
 
-# ----- reading traces -----
-
-
-def _density_nodes(nodes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The sample sites that have a density: no plates, no deterministic values."""
-    for name, node in nodes.items():
-        is_density = node["type"] == "sample" and not isinstance(node["fn"], _Subsample)
-        if is_density and not node["infer"].get("_deterministic", False):
-            yield name, node
-
-
-def _latent_nodes(nodes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The sites to sample.
-
-    Raises:
-        ValueError: a plate chooses part of the data at random.
-    """
-    for name, node in nodes.items():
-        plate = node.get("fn")
-        if isinstance(plate, _Subsample) and (plate.subsample_size or plate.size) < plate.size:
-            raise ValueError(
-                f"plate {name!r} subsamples at random, which makes the target random;"
-                " give it subsample= from a keyword argument of the model and pass that as a batch"
-            )
-    for name, node in _density_nodes(nodes):
-        if not node["is_observed"]:
-            yield name, node
-
-
-def _read_site(
-    name: str, node: dict[str, Any], again: dict[str, Any] | None, dtype: torch.dtype | None
-) -> Site:
-    """The site of a trace node, held against the same site in a second trace."""
-    if again is None or again["value"].shape != node["value"].shape:
-        raise ValueError(f"site {name!r} changes its shape from run to run, or is not always there")
-    if node["fn"].support.is_discrete:
-        raise ValueError(
-            f"site {name!r} is discrete, and gradients need continuous sites:"
-            " sum it out in the model, or condition on it and move it in a block of its own"
-        )
-    try:
-        transform, other = (biject_to(trial["fn"].support) for trial in (node, again))
-    except NotImplementedError as error:
-        raise ValueError(
-            f"site {name!r} has support {node['fn'].support}, to which no unconstrained"
-            " coordinates are known; express it through sites with an ordinary support"
-        ) from error
-    value = node["value"].detach().double()
-    if not torch.equal(transform.inv(value).nan_to_num(), other.inv(value).nan_to_num()):
-        raise ValueError(
-            f"site {name!r} has a support that depends on other latent sites;"
-            " express it through a site with a fixed support"
-        )
-    return Site(transform, len(node["fn"].batch_shape), dtype or node["value"].dtype)
-
-
-def _guess_max_plate_nesting(nodes: Mapping[str, Any]) -> int:
-    """Axes taken by plates, declared or not."""
-    nesting = [0]
-    for _, node in _density_nodes(nodes):
-        nesting.append(len(node["fn"].batch_shape))
-        nesting.extend(-frame.dim for frame in node["cond_indep_stack"] if frame.vectorized)
-    return max(nesting)
-
-
 def _finite_or_inf(energy: Float[Tensor, " chain"]) -> Float[Tensor, " chain"]:
     """``energy``, with +inf for whatever is not finite."""
     return torch.where(energy.isfinite(), energy, torch.full_like(energy, torch.inf))
-
-
-@contextmanager
-def _clean_param_store() -> Iterator[None]:
-    """Forget the parameters that a run of the model registers."""
-    store = pyro.get_param_store()
-    known = set(store.keys())
-    try:
-        yield
-    finally:
-        for name in set(store.keys()) - known:
-            del store[name]

@@ -75,7 +75,8 @@ def normal(covariance: Tensor, mean: Tensor) -> Known:
     def energy(position: Position) -> Tensor:
         x = torch.cat([position["level"][:, None], position["slope"]], dim=1) - mean
         # Not matmul: its rounding depends on how many chains there are.
-        return 0.5 * (x[:, :, None] * precision * x[:, None, :]).sum((1, 2))
+        squares: Tensor = x[:, :, None] * precision * x[:, None, :]
+        return 0.5 * squares.sum((1, 2))
 
     def draw(chains: int, seed: int) -> Position:
         generator = torch.Generator().manual_seed(seed)

@@ -20,7 +20,7 @@ ROOMS = {"bayes_splat": ROOT / "bayes_splat"} | {
 PAGE = (  # from top to bottom; a room stands for all its modules
     ("__main__",),
     ("cli",),
-    ("pipeline", "evaluation", "config", "progress"),
+    ("pipeline", "evaluation", "inference", "config", "progress"),
     (
         "arviz_bridge",
         "convergence",

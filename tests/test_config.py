@@ -1,6 +1,6 @@
 """The YAML files and the dataclasses say the same; mistakes are refused by name."""
 
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,10 @@ from bayes_splat.config import (
     GROUPS,
     GibbsConfig,
     MALAConfig,
-    ModelConfig,
-    PlaneSweepConfig,
     RunConfig,
     compose_config,
 )
 from bayes_splat.errors import ConfigError
-from bayes_splat.models import plane_sweep, splat_model
 from bayes_splat.options import Options, describe
 from bayes_splat.rendering import renderer
 
@@ -72,17 +69,6 @@ def test_group_yaml_has_the_fields_and_defaults_of_its_dataclass(group, choice):
         expected["name"] = choice
     assert tree == expected
     assert list(tree) == list(expected), "in the same order"
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs"),
-    [
-        (PlaneSweepConfig, plane_sweep.PlaneSweepConfig),
-        (ModelConfig, splat_model.ModelConfig),
-    ],
-)
-def test_options_are_the_settings_of_the_code_they_configure(ours, theirs):
-    assert asdict(ours()) == asdict(theirs())
 
 
 def test_every_renderer_can_be_made():

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from jaxtyping import Float
+from torch import Tensor
+
 from bayes_splat.errors import SceneError
 from bayes_splat.scenes import transforms_json
 from bayes_splat.types import Views
@@ -11,10 +14,14 @@ from bayes_splat.types import Views
 
 @runtime_checkable
 class Loader(Protocol):
-    """What a format offers. A module with these two functions is one."""
+    """What a format offers. A module with these functions is one."""
 
     def num_frames(self, folder: Path) -> int:
         """How many frames the scene has, without opening an image."""
+        ...
+
+    def poses(self, folder: Path) -> dict[int, Float[Tensor, "4 4"]]:
+        """Camera-to-world poses (OpenCV axes) of the usable frames, without opening an image."""
         ...
 
     def load(
@@ -51,6 +58,11 @@ def find(folder: Path) -> Loader:
 def num_frames(folder: Path) -> int:
     """How many frames the scene has, without opening an image. Raises SceneError as ``find``."""
     return find(folder).num_frames(folder)
+
+
+def poses(folder: Path) -> dict[int, Float[Tensor, "4 4"]]:
+    """Camera-to-world poses (OpenCV axes) of the usable frames. Raises SceneError as ``find``."""
+    return find(folder).poses(folder)
 
 
 def load(

@@ -8,6 +8,7 @@ are those of the file. Format: https://docs.nerf.studio/quickstart/data_conventi
 import json
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import pi, tan
 from pathlib import Path
@@ -42,6 +43,18 @@ class _Frame:
 def num_frames(folder: Path) -> int:
     """How many frames the file lists; no image is opened."""
     return len(_read(folder)["frames"])
+
+
+def poses(folder: Path) -> dict[int, Float[Tensor, "4 4"]]:
+    """Camera-to-world poses (OpenCV axes) by frame, without opening an image.
+
+    Frames with something amiss are left out: whoever asks for one of them is told by ``load``.
+    """
+    table, found = _read(folder), {}
+    for index in range(len(table["frames"])):
+        with suppress(SceneError):
+            found[index] = _frame(folder, table, index).extrinsics
+    return found
 
 
 def load(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bayes_splat.samplers.base import BlockInfo, Generators, Position
+from bayes_splat.samplers.base import Block, BlockInfo, Generators, Position
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
 from bayes_splat.samplers.mala import MALA
 from bayes_splat.samplers.positions import make_generators
@@ -133,7 +133,8 @@ def test_reported_energy_is_that_of_the_joint_and_evaluated_only_when_unknown() 
     counting = Counting(target, [])
     location = ExactLocation(data)
     scale = KernelBlock("scale", MALA(target, step_size=0.1), target.conditional(["scale"]))
-    for blocks, evaluations in [([location, scale], 0), ([scale, location], 1)]:
+    orders: list[tuple[list[Block], int]] = [([location, scale], 0), ([scale, location], 1)]
+    for blocks, evaluations in orders:
         kernel = Gibbs(counting, blocks)
         state = kernel.init(position)
         counting.calls.clear()

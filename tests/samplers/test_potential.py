@@ -48,7 +48,7 @@ def events() -> None:
 def scaled_and_masked() -> None:
     x = pyro.sample("x", dist.Beta(zero() + 2.0, zero() + 3.0))
     double = pyro.deterministic("double", 2.0 * x)
-    mask = torch.tensor([True, False, True])
+    mask: Any = torch.tensor([True, False, True])
     with pyro.plate("data", 3), poutine.scale(scale=7.0), poutine.mask(mask=mask):
         pyro.sample("y", dist.Normal(double, 1.0), obs=DATA[0])
     pyro.factor("penalty", -(x**2))
@@ -200,8 +200,9 @@ def test_constrain_undoes_unconstrain(model: Callable[..., Any]) -> None:
     target = PyroTarget(model)
     position = start(target)
     values = target.constrain(position)
+    nodes: Any = poutine.trace(model).get_trace().nodes
     for site, value in values.items():
-        support = poutine.trace(model).get_trace().nodes[site]["fn"].support
+        support = nodes[site]["fn"].support
         assert support.check(value).all()
         assert position[site].dtype == torch.float64
     torch.testing.assert_close(target.unconstrain(values), position, rtol=1e-6, atol=1e-6)
@@ -242,33 +243,6 @@ def test_validation_setting_is_restored() -> None:
     with pyro.validation_enabled(True):
         PyroTarget(no_plate).potential_energy({"x": torch.tensor([torch.nan]).double()})
         assert pyro.infer.util.is_validation_enabled()
-
-
-@pytest.mark.parametrize(
-    ("fn", "word"),
-    [
-        (lambda: pyro.sample("z", dist.Categorical(torch.ones(3))), "'z' is discrete"),
-        (lambda: pyro.sample("z", dist.Poisson(1.0)), "'z' is discrete"),
-        (lambda: None, "no latent site"),
-        (
-            lambda: pyro.sample("b", dist.Uniform(0.0, pyro.sample("a", dist.LogNormal(0.0, 1.0)))),
-            "'b' has a support that depends",
-        ),
-    ],
-)
-def test_models_that_cannot_be_sampled_are_refused(fn: Callable[[], Any], word: str) -> None:
-    with pytest.raises(ValueError, match=word):
-        PyroTarget(fn)
-
-
-def test_random_subsampling_is_refused() -> None:
-    def model() -> None:
-        x = pyro.sample("x", dist.Normal(0.0, 1.0))
-        with pyro.plate("data", 10, subsample_size=2) as index:
-            pyro.sample("y", dist.Normal(x, 1.0), obs=torch.zeros(10)[index])
-
-    with pytest.raises(ValueError, match="'data' subsamples"):
-        PyroTarget(model)
 
 
 # ----- parts of the data, parts of the position -----

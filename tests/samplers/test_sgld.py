@@ -101,6 +101,7 @@ def test_rmsprop_moves_in_warmup_only() -> None:
     for _ in range(300):
         state, _ = kernel.step(generators, state, is_warmup=True)
     tuned = state.adaptation.square_gradient
+    assert tuned is not None
     # Noise of the gradient and c^2 times the variance of x, which is a bit above 1/c.
     assert ((tuned["x"] > 9.0) & (tuned["x"] < 20.0)).all()
     for _ in range(3):

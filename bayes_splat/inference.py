@@ -1,0 +1,157 @@
+"""From a splat model to posterior draws: the one place where models and samplers meet."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bayes_splat.config import GibbsConfig, MALAConfig, Sampler, SGLDConfig
+from bayes_splat.models import noise_gibbs
+from bayes_splat.models.bucket_offsets import BucketOffsets
+from bayes_splat.models.depth_moves import DepthMoves
+from bayes_splat.models.minibatch import TileBatches
+from bayes_splat.models.noise_gibbs import NoiseGibbs
+from bayes_splat.models.opacity_gibbs import OpacityGibbs
+from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.samplers import sampling, schedules
+from bayes_splat.samplers.base import Batch, Block, Generators, Kernel, Position
+from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
+from bayes_splat.samplers.mala import MALA
+from bayes_splat.samplers.positions import make_generators
+from bayes_splat.samplers.potential import PyroTarget
+from bayes_splat.samplers.sampling import Draws, Progress
+from bayes_splat.samplers.sgld import SGLD
+
+
+def sample_posterior(
+    model: SplatModel,
+    sampler: Sampler | None = None,
+    *,
+    chains: int = 4,
+    draws: int = 250,
+    warmup: int = 150,
+    thinning: int = 1,
+    seed: int = 0,
+    time_limit: float | None = None,
+    progress: Progress | None = None,
+    checkpoint: Callable[[Draws], None] | None = None,
+) -> Draws:
+    """Draw depths, opacities and noise scales given the photographs.
+
+    Args:
+        model: what is believed and seen.
+        sampler: settings; None is the composed default (depth moves, MALA, exact Gibbs).
+        chains, draws, warmup, thinning: as in ``samplers.sampling.sample``.
+        seed: the same seed gives the same draws.
+        time_limit: seconds after which the run ends with what it has.
+        progress: told after every step.
+        checkpoint: given the draws so far now and then.
+    """
+    target = PyroTarget(model)
+    generators = make_generators(seed, chains)
+    return sampling.sample(
+        make_kernel(model, target, sampler or GibbsConfig()),
+        starting_position(model, target, generators),
+        generators,
+        num_warmup=warmup,
+        num_draws=draws,
+        thinning=thinning,
+        constrain=target.constrain,
+        progress=progress,
+        checkpoint=checkpoint,
+        deadline_seconds=time_limit,
+    )
+
+
+def make_kernel(model: SplatModel, target: PyroTarget, sampler: Sampler) -> Kernel:
+    """The kernel that the settings describe."""
+    if isinstance(sampler, GibbsConfig):
+        return Gibbs(target, _default_blocks(model, target, sampler))
+    if isinstance(sampler, MALAConfig):
+        return MALA(
+            target,
+            step_size=sampler.step_size,
+            target_acceptance_rate=sampler.target_acceptance_rate,
+            adapt_preconditioner=True,
+        )
+    batches = TileBatches(
+        model.num_views, model.views.cameras.image_shape, sampler.batch_fraction
+    )
+    return SGLD(
+        MinibatchTarget(target, batches),
+        schedule=_schedule(sampler),
+        preconditioner="rmsprop",
+    )
+
+
+def starting_position(
+    model: SplatModel, target: PyroTarget, generators: Generators
+) -> Position:
+    """Where chains start: even ones at the proposal's mode, odd ones at a draw from it.
+
+    R-hat means little for chains that start together. Noise scales start at the size of the
+    residuals.
+    """
+    proposal = model.proposal
+    depth = proposal.sample(generators).double()
+    depth[::2] = proposal.mode().double()
+    opacity = proposal.opacities.double().expand_as(depth)
+    squares = noise_gibbs.squared_residuals(model, depth, opacity)
+    per_view = torch.sqrt(squares * model.num_views / (3 * model.num_pixels))
+    is_global = model.config.noise == "global"
+    noise_scale = per_view.square().mean(-1).sqrt() if is_global else per_view
+    return target.unconstrain({"depth": depth, "opacity": opacity, "noise_scale": noise_scale})
+
+
+def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig) -> list[Block]:
+    offsets = KernelBlock(
+        "depth",
+        MALA(
+            target,
+            step_size=sampler.step_size,
+            target_acceptance_rate=sampler.target_acceptance_rate,
+            adapt_preconditioner=True,
+        ),
+        BucketOffsets(target, model.proposal.num_buckets),
+        num_steps=sampler.mala_steps,
+    )
+    moves: list[Block] = []
+    if sampler.jump_fraction > 0:
+        moves = [
+            DepthMoves(model, "proposal", sampler.jump_fraction, "depth_jump"),
+            DepthMoves(model, "walk", sampler.jump_fraction, "depth_walk"),
+        ]
+    return [
+        *moves,
+        offsets,
+        OpacityGibbs(model, sampler.opacity_fraction),
+        NoiseGibbs(model),
+    ]
+
+
+def _schedule(sampler: SGLDConfig) -> schedules.Schedule:
+    if sampler.schedule == "constant":
+        return schedules.Constant(sampler.step_size)
+    if sampler.schedule == "cyclical":
+        return schedules.Cyclical(sampler.step_size)
+    return schedules.Polynomial(sampler.step_size)
+
+
+@dataclass(frozen=True)
+class MinibatchTarget:
+    """The model's target with its gradient estimated from random tiles of the photographs."""
+
+    target: PyroTarget
+    batches: TileBatches
+
+    def draw_batch(self, generators: Generators) -> Batch:
+        """The pixels that the next gradient looks at."""
+        return dict(self.batches.draw(generators))
+
+    def potential_and_gradient(
+        self, position: Position, batch: Batch | None = None
+    ) -> tuple[Float[Tensor, " chain"], Position]:
+        """Unbiased estimates of the energy and its gradient; exact without a batch."""
+        return self.target.potential_and_gradient(position, batch)

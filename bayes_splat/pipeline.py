@@ -1,0 +1,391 @@
+"""The main job, told once from top to bottom: photographs in, draws, pictures and verdict out."""
+
+import json
+import platform
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from bayes_splat import diagnostics, export, metrics, report, results, site_table
+from bayes_splat.config import RunConfig
+from bayes_splat.diagnostics import PixelDiagnostics, PixelGrid, Verdict
+from bayes_splat.errors import ConfigError
+from bayes_splat.files import atomic_path, output_error
+from bayes_splat.inference import sample_posterior
+from bayes_splat.models import plane_sweep
+from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.rendering.renderer import CountingRenderer, make_renderer
+from bayes_splat.samplers.sampling import Draws
+from bayes_splat.scenes import loader, splits, synthetic
+from bayes_splat.types import Gaussians, Views
+from bayes_splat.uncertainty import Prediction, PredictionAccumulator, combine_channels
+
+
+class Progress(Protocol):
+    """Who is told how far the job has come."""
+
+    def update(self, phase: str, step: int, total: int, info: Any, seconds: float) -> None:
+        """After every step of the sampler."""
+        ...
+
+    def message(self, text: str) -> None:
+        """Between the steps of the job."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What a run came to.
+
+    Attributes:
+        text: the five lines, the verdict and the place of the results.
+        out: folder of the results.
+        is_interrupted: stopped before its last draw; what it had is in ``out``.
+        scores: the numbers, as in ``run.json``.
+    """
+
+    text: str
+    out: Path
+    is_interrupted: bool
+    scores: dict[str, Any]
+
+
+class PixelDraws(NamedTuple):
+    """Renders of every draw at chosen target pixels.
+
+    Attributes:
+        grid: the pixels.
+        color: [chain draw pixel 3]; depth, alpha: [chain draw pixel]; float32.
+    """
+
+    grid: PixelGrid
+    color: np.ndarray
+    depth: np.ndarray
+    alpha: np.ndarray
+
+
+GRID_PIXELS = 1024
+"""Target pixels, over all target views, whose chains are judged."""
+
+MAP_PIXELS = 8192
+"""Most target pixels in the R-hat maps."""
+
+CHECKPOINT = "draws.partial.npz"
+"""Written about once a minute while chains run; gone once the results are complete."""
+
+
+def reconstruct(config: RunConfig, composed: str, progress: Progress) -> RunSummary:
+    """Run the main job and write its results.
+
+    Args:
+        config: the checked options.
+        composed: the composed configuration as YAML, saved beside the results.
+        progress: told what happens.
+
+    Raises:
+        BayesSplatError: anything about the input that the user can mend.
+    """
+    started = time.perf_counter()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    context, targets = load_views(config)
+    out = _output_folder(config)
+    _write_text(out / "config.yaml", composed)
+
+    progress.message(f"proposing depths for {len(context)} views by {config.proposal.name}")
+    proposal = plane_sweep.propose(context, config.proposal)
+    renderer = CountingRenderer(make_renderer(config.renderer.name))
+    model = SplatModel(proposal, context, renderer, config.model)
+    progress.message(
+        f"sampling {len(proposal)} Gaussians in {config.chains} chains by {config.sampler.name}"
+    )
+    draws = sample_posterior(
+        model,
+        config.sampler,
+        chains=config.chains,
+        draws=config.draws,
+        warmup=config.warmup,
+        thinning=config.thinning,
+        seed=config.seed,
+        time_limit=config.time_limit,
+        progress=progress,
+        checkpoint=lambda found: _save_checkpoint(out / CHECKPOINT, found),
+    )
+    counted = {"sampling": vars(renderer.count).copy()}
+    if not next(iter(draws.sites.values())).shape[1]:
+        raise KeyboardInterrupt  # nothing was drawn: there is nothing to keep
+
+    progress.message(f"rendering {len(targets)} target views for every draw")
+    prediction, pixels, mapped = predict(model, draws, targets)
+    counted["all"] = vars(renderer.count).copy()
+    judged, verdict = judge(pixels, targets, draws)
+    scores = score(model, prediction, judged, targets)
+    seconds = time.perf_counter() - started
+    run = {
+        "seed": config.seed,
+        "versions": _versions(),
+        "seconds": {**draws.seconds, "total": seconds},
+        "renders": counted,
+        "scores": scores,
+        "verdict": verdict.sentence,
+        "is_converged": verdict.is_converged,
+        "is_interrupted": draws.is_interrupted,
+        "threads": torch.get_num_threads(),
+    }
+    # The summary first, the largest file last: a full disk then costs the least.
+    _write_text(out / "run.json", json.dumps(run, indent=2))
+    _write(out, model, draws, prediction, pixels, mapped, judged, targets, config.seed)
+    (out / CHECKPOINT).unlink(missing_ok=True)
+    text = report.summary_text(
+        prediction, judged, verdict, out=out, seconds=seconds, images=_photographs(targets)
+    )
+    return RunSummary(text, out, draws.is_interrupted, scores)
+
+
+def load_views(config: RunConfig) -> tuple[Views, Views]:
+    """The context and the target views that the options ask for.
+
+    Raises:
+        BayesSplatError: a scene, split or frame that does not exist or cannot be used.
+    """
+    if config.scene == "demo":
+        return _demo_views(config)
+    folder = Path(config.scene)
+    loader.find(folder)
+    context, targets, near, far = config.context, config.targets, config.near, config.far
+    if config.split is not None:
+        split = splits.load_split(folder, config.split)
+        context = context or list(split.context)
+        targets = targets or list(split.targets)
+        near, far = near or split.near, far or split.far
+    context = context or [0, 1]
+    if not targets:
+        targets = _nearest_frames(folder, context, count=4)
+    both = sorted(set(context) & set(targets))
+    if both:
+        raise ConfigError(
+            f"targets is {targets} but {both} is in context too; a target must be a frame that the "
+            "model does not see"
+        )
+    views = loader.load(
+        folder, [*context, *targets], resolution=config.resolution, near=near, far=far
+    )
+    return views[: len(context)], views[len(context) :]
+
+
+def predict(
+    model: SplatModel, draws: Draws, targets: Views
+) -> tuple[Prediction, PixelDraws, PixelDraws]:
+    """Render the target views for every draw, one at a time.
+
+    Returns:
+        The maps, and the renders of every draw at two fixed grids of pixels: the one that is
+        judged, and a finer one for maps of R-hat.
+    """
+    accumulator = PredictionAccumulator(targets.images)
+    height, width = targets.cameras.image_shape
+    grids = [
+        diagnostics.fixed_grid((height, width), len(targets), most)
+        for most in (GRID_PIXELS, MAP_PIXELS)
+    ]
+    kept: list[list[tuple[torch.Tensor, ...]]] = [[], []]
+    for index in range(draws.sites["depth"].shape[1]):
+        depth, opacity, noise_scale = (
+            draws.sites[name][:, index].double() for name in ("depth", "opacity", "noise_scale")
+        )
+        with torch.no_grad():
+            rendering = model.render(depth, opacity, targets.cameras)
+        # A view that was never photographed gets the context views' mean noise variance.
+        noise = noise_scale.square().reshape(len(depth), -1).mean(-1).sqrt()
+        accumulator.add(rendering, noise)
+        for grid, rows in zip(grids, kept, strict=True):
+            rows.append(tuple(v[:, grid.view, grid.row, grid.column] for v in rendering))
+    judged, mapped = (
+        PixelDraws(
+            grid, *(torch.stack(v, dim=1).float().numpy() for v in zip(*rows, strict=True))
+        )
+        for grid, rows in zip(grids, kept, strict=True)
+    )
+    return accumulator.result(), judged, mapped
+
+
+def judge(
+    pixels: PixelDraws, targets: Views, draws: Draws
+) -> tuple[PixelDiagnostics, Verdict]:
+    """Diagnostics at the grid of target pixels, and the verdict on the run."""
+    found = diagnostics.diagnose_pixels(pixels.color, pixels.depth)
+    verdict = diagnostics.verdict(
+        found,
+        pixels.grid,
+        targets.cameras.image_shape,
+        targets.names,
+        num_diverging=int(draws.stats["diverging"].sum()),
+        is_interrupted=draws.is_interrupted,
+    )
+    return found, verdict
+
+
+def score(
+    model: SplatModel, prediction: Prediction, judged: PixelDiagnostics, targets: Views
+) -> dict[str, Any]:
+    """The figures of merit on the target views, beside those of the proposal's mode.
+
+    All target views' means: PSNR (dB), coverage of the 90 % interval, AUSE, Spearman of standard
+    deviation and error; and how far chains have converged.
+    """
+    proposal = model.proposal
+    mode = proposal.mode()[None].double(), proposal.opacities[None].double()
+    with torch.no_grad():
+        plain = model.render(*mode, targets.cameras).colors[0].numpy()
+    truth = _photographs(targets).transpose(0, 2, 3, 1)
+    error = np.abs(prediction.mean - truth).mean(-1)
+    std = combine_channels(prediction.std)
+    spread = combine_channels(prediction.epistemic_std)
+    return {
+        "psnr": [metrics.psnr(a, b) for a, b in zip(prediction.mean, truth, strict=True)],
+        "psnr_of_mode": [metrics.psnr(a, b) for a, b in zip(plain, truth, strict=True)],
+        "coverage_90": metrics.coverage_from_pit(prediction.pit, 0.9),
+        "ause_mae": [metrics.ause(e, s) for e, s in zip(error, std, strict=True)],
+        "random_ause_mae": [metrics.random_ause(e) for e in error],
+        "spearman": [metrics.spearman(e, s) for e, s in zip(error, spread, strict=True)],
+        "nll": float(np.nanmean(prediction.nll)) if prediction.nll is not None else None,
+        "worst_rhat": judged.worst_rhat,
+        "least_ess": judged.least_ess,
+        "median_rhat": float(np.nanmedian(judged.statistics.rhat[judged.is_judged])),
+        "median_ess": float(np.nanmedian(judged.statistics.ess_bulk[judged.is_judged])),
+        "converged_share": float(
+            diagnostics.has_converged(judged.statistics)[judged.is_judged].mean()
+        ),
+    }
+
+
+def _write(
+    out: Path,
+    model: SplatModel,
+    draws: Draws,
+    prediction: Prediction,
+    pixels: PixelDraws,
+    mapped: PixelDraws,
+    judged: PixelDiagnostics,
+    targets: Views,
+    seed: int,
+) -> None:
+    """Pictures, tables, the scene and the draws."""
+    sites = {name: values.numpy() for name, values in draws.sites.items()}
+    site_table.write_table(out / "summary.csv", site_table.site_table(sites, judged))
+    export.write_ply(out / "scene.ply", _mean_scene(model, draws))
+    shape = (len(targets), *targets.cameras.image_shape)
+    found = diagnostics.diagnose_pixels(mapped.color, mapped.depth)
+    report.write_targets(
+        out,
+        targets.names,
+        prediction,
+        images=_photographs(targets),
+        rhat=diagnostics.rhat_map(found, mapped.grid, shape),
+    )
+    container = results.build(
+        sites=draws.sites,
+        stats=draws.stats,
+        warmup_stats=draws.warmup_stats,
+        context=model.views,
+        targets=targets,
+        grid=pixels.grid,
+        color=pixels.color,
+        depth=pixels.depth,
+        alpha=pixels.alpha,
+        constants={
+            "mode_depth": (("gaussian",), model.proposal.mode().numpy()),
+            "bucket_probabilities": (
+                ("gaussian", "bucket"),
+                model.proposal.probabilities.numpy(),
+            ),
+            "seed": ((), seed),
+        },
+    )
+    results.save(container, out / "posterior.nc")
+
+
+def _mean_scene(model: SplatModel, draws: Draws) -> Gaussians:
+    """One scene for viewers: posterior median depth and mean opacity of every Gaussian."""
+    depth = draws.sites["depth"].flatten(0, 1).median(0).values
+    opacity = draws.sites["opacity"].flatten(0, 1).mean(0)
+    return model.proposal.gaussians(depth, opacity)
+
+
+def _demo_views(config: RunConfig) -> tuple[Views, Views]:
+    for name in ("split", "near", "far"):
+        if getattr(config, name) is not None:
+            raise ConfigError(
+                f"{name}={getattr(config, name)} does not go with scene=demo, which brings its own"
+            )
+    views = synthetic.demo_scene(config.resolution)
+    context = config.context or [0, 1]
+    targets = config.targets or [i for i in range(len(views)) if i not in context]
+    for name, frames in (("context", context), ("targets", targets)):
+        if max(frames) >= len(views):
+            raise ConfigError(
+                f"{name} is {frames} but scene=demo has frames 0 to {len(views) - 1}"
+            )
+    return views[context], views[targets]
+
+
+def _nearest_frames(folder: Path, context: list[int], count: int) -> list[int]:
+    """Frames that stand nearest to a context camera and look the same way within 45 degrees."""
+    poses = loader.poses(folder)
+    seen = [poses[i] for i in context if i in poses]
+    distances = {}
+    for index, pose in poses.items():
+        alike = [c for c in seen if float(c[:3, 2] @ pose[:3, 2]) > 0.7]
+        if index not in context and alike:
+            distances[index] = min(float((c[:3, 3] - pose[:3, 3]).norm()) for c in alike)
+    nearest = sorted(distances, key=lambda i: (distances[i], i))[:count]
+    if seen and not nearest:
+        raise ConfigError(
+            f"{folder} has no frame that looks the way of context={context} and could be a target; "
+            "name some with targets=[...]"
+        )
+    return nearest or [0]
+
+
+def _output_folder(config: RunConfig) -> Path:
+    if config.out is not None:
+        out = Path(config.out)
+    else:
+        name = Path(config.scene).resolve().name if config.scene != "demo" else "demo"
+        out = Path("outputs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(out, error) from error
+    return out
+
+
+def _save_checkpoint(path: Path, draws: Draws) -> None:
+    arrays = {name: values.numpy() for name, values in {**draws.sites, **draws.stats}.items()}
+    with atomic_path(path) as partial, partial.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+def _photographs(views: Views) -> np.ndarray:
+    return np.asarray(views.images.numpy())
+
+
+def _versions() -> dict[str, str]:
+    names = ("bayes-splat", "torch", "pyro-ppl", "arviz", "gsplat", "numpy")
+    found = {"python": platform.python_version()}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

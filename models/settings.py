@@ -1,0 +1,80 @@
+"""Options of this room: what they mean and which values make sense. No PyTorch here: ``--help`` is quick."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bayes_splat.errors import ConfigError
+from bayes_splat.options import Options, option
+
+
+@dataclass(kw_only=True)
+class PlaneSweepConfig(Options):
+    """proposal=plane_sweep: compare photographs on planes of constant depth; needs no weights."""
+
+    section: ClassVar[str] = "proposal"
+
+    name: str = option("plane_sweep", "what proposes depths", choices=("plane_sweep",))
+    num_buckets: int = option(
+        32, "depth buckets between near and far, even in disparity", at_least=2, at_most=1024
+    )
+    planes_per_bucket: int = option(4, "planes tried inside every bucket", at_least=1, at_most=64)
+    window: int = option(7, "side of the comparison window, pixels, odd", at_least=1, at_most=99)
+    color_bandwidth: float = option(
+        0.1, "colour difference (0 to 1) at which a neighbour counts for 1/e", above=0
+    )
+    truncation: float = option(
+        0.15, "colour differences above this count the same; tolerates occlusion", above=0
+    )
+    correlation_weight: float = option(
+        0.5, "share of the correlation in the cost, the rest is colour", at_least=0, at_most=1
+    )
+    agreement_floor: float = option(
+        0.05, "probability that a pixel is hidden in the other view", above=0, below=1
+    )
+    footprint: float = option(0.4, "standard deviation of a Gaussian, pixels of its view", above=0)
+    opacity: float = option(
+        0.9, "starting opacity where the depth is certain", above=0, below=0.999
+    )
+    min_overlap: float = option(
+        0.05, "least share of rays that another context view must see", at_least=0, at_most=1
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window % 2 == 0:
+            raise ConfigError(
+                f"proposal.window is {self.window} but must be odd, for example {self.window + 1}"
+            )
+
+
+@dataclass(kw_only=True)
+class ModelConfig(Options):
+    """model=default: what is believed before the photographs are seen."""
+
+    section: ClassVar[str] = "model"
+
+    prior: str = option(
+        "uniform",
+        "prior of depth: uniform in disparity, or the proposal's density",
+        choices=("uniform", "proposal"),
+    )
+    opacity_prior: list[float] = option(
+        [1.0, 1.0], "a and b of the Beta prior of opacity", above=0, length=(2, 2)
+    )
+    noise_prior: list[float] = option(
+        [2.0, 0.005],
+        "concentration and rate of the InverseGamma prior of the squared noise",
+        above=0,
+        length=(2, 2),
+    )
+    noise: str = option(
+        "global",
+        "one noise scale for all context views or one for each",
+        choices=("global", "per_view"),
+    )
+    order: str = option(
+        "bucket",
+        "sort Gaussians by the centre of their depth bucket (smooth, so that chains mix) or by "
+        "their own centre (as viewers do; chains hardly move)",
+        choices=("bucket", "center"),
+    )
