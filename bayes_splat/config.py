@@ -67,6 +67,7 @@ class SGLDConfig(Options):
     schedule: str = option(
         "polynomial", "how the step size moves", choices=("constant", "polynomial", "cyclical")
     )
+    period: int = option(50, "steps a cycle of schedule=cyclical", at_least=2, at_most=1_000_000)
     batch_fraction: float = option(
         0.25, "share of the context pixels rendered a step", above=0, at_most=1
     )

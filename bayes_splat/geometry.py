@@ -101,9 +101,7 @@ def relative_disparity_to_depth(
     return 1.0 / ((1.0 - relative_disparity) / near + relative_disparity / far)
 
 
-def depth_to_relative_disparity(
-    depth: Tensor, near: Tensor | float, far: Tensor | float
-) -> Tensor:
+def depth_to_relative_disparity(depth: Tensor, near: Tensor | float, far: Tensor | float) -> Tensor:
     """Inverse of :func:`relative_disparity_to_depth`."""
     near, far = torch.as_tensor(near), torch.as_tensor(far)
     return (1.0 / near - 1.0 / depth) / (1.0 / near - 1.0 / far)

@@ -43,7 +43,7 @@ def evaluate(degree: int, directions: Float[Tensor, "*batch 3"]) -> Float[Tensor
         directions: unit vectors from the camera centre to the Gaussian, world axes.
     """
     x, y, z = directions.unbind(-1)
-    # sin^m(theta) cos(m phi) and sin^m(theta) sin(m phi) are the real and imaginary parts of (x+iy)^m.
+    # sin^m(theta) times cos(m phi) and sin(m phi): real and imaginary parts of (x + iy)^m.
     cosines, sines = [torch.ones_like(x)], [torch.zeros_like(x)]
     for _ in range(degree):
         cosines, sines = (
@@ -77,7 +77,7 @@ def _legendre_over_sine(degree: int, z: Tensor) -> dict[tuple[int, int], Tensor]
 def to_colors(
     harmonics: Float[Tensor, "*batch 3 d_sh"], directions: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch 3"]:
-    """Colours seen along unit directions: 0.5 + sum_k c_k Y_k, clipped below at 0 as gsplat does."""
+    """Colours seen along unit directions: 0.5 + sum_k c_k Y_k, clipped at 0 as gsplat does."""
     basis = evaluate(degree_of(harmonics.shape[-1]), directions)
     return (0.5 + (harmonics * basis[..., None, :]).sum(-1)).clamp_min(0.0)
 

@@ -1,11 +1,8 @@
 """From a splat model to posterior draws: the one place where models and samplers meet."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from bayes_splat.config import GibbsConfig, MALAConfig, Sampler, SGLDConfig
 from bayes_splat.models import noise_gibbs
@@ -16,11 +13,11 @@ from bayes_splat.models.noise_gibbs import NoiseGibbs
 from bayes_splat.models.opacity_gibbs import OpacityGibbs
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.samplers import sampling, schedules
-from bayes_splat.samplers.base import Batch, Block, Generators, Kernel, Position
+from bayes_splat.samplers.base import Block, Generators, Kernel, Position
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
 from bayes_splat.samplers.mala import MALA
 from bayes_splat.samplers.positions import make_generators
-from bayes_splat.samplers.potential import PyroTarget
+from bayes_splat.samplers.potential import Minibatches, PyroTarget
 from bayes_splat.samplers.sampling import Draws, Progress
 from bayes_splat.samplers.sgld import SGLD
 
@@ -31,7 +28,7 @@ def sample_posterior(
     *,
     chains: int = 4,
     draws: int = 250,
-    warmup: int = 150,
+    warmup: int = 300,
     thinning: int = 1,
     seed: int = 0,
     time_limit: float | None = None,
@@ -49,7 +46,7 @@ def sample_posterior(
         progress: told after every step.
         checkpoint: given the draws so far now and then.
     """
-    target = PyroTarget(model)
+    target = PyroTarget(model, vectorized=True)
     generators = make_generators(seed, chains)
     return sampling.sample(
         make_kernel(model, target, sampler or GibbsConfig()),
@@ -76,19 +73,15 @@ def make_kernel(model: SplatModel, target: PyroTarget, sampler: Sampler) -> Kern
             target_acceptance_rate=sampler.target_acceptance_rate,
             adapt_preconditioner=True,
         )
-    batches = TileBatches(
-        model.num_views, model.views.cameras.image_shape, sampler.batch_fraction
-    )
+    batches = TileBatches(model.num_views, model.views.cameras.image_shape, sampler.batch_fraction)
     return SGLD(
-        MinibatchTarget(target, batches),
+        Minibatches(target, batches.draw),
         schedule=_schedule(sampler),
         preconditioner="rmsprop",
     )
 
 
-def starting_position(
-    model: SplatModel, target: PyroTarget, generators: Generators
-) -> Position:
+def starting_position(model: SplatModel, target: PyroTarget, generators: Generators) -> Position:
     """Where chains start: even ones at the proposal's mode, odd ones at a draw from it.
 
     R-hat means little for chains that start together. Noise scales start at the size of the
@@ -135,23 +128,5 @@ def _schedule(sampler: SGLDConfig) -> schedules.Schedule:
     if sampler.schedule == "constant":
         return schedules.Constant(sampler.step_size)
     if sampler.schedule == "cyclical":
-        return schedules.Cyclical(sampler.step_size)
+        return schedules.Cyclical(sampler.step_size, sampler.period)
     return schedules.Polynomial(sampler.step_size)
-
-
-@dataclass(frozen=True)
-class MinibatchTarget:
-    """The model's target with its gradient estimated from random tiles of the photographs."""
-
-    target: PyroTarget
-    batches: TileBatches
-
-    def draw_batch(self, generators: Generators) -> Batch:
-        """The pixels that the next gradient looks at."""
-        return dict(self.batches.draw(generators))
-
-    def potential_and_gradient(
-        self, position: Position, batch: Batch | None = None
-    ) -> tuple[Float[Tensor, " chain"], Position]:
-        """Unbiased estimates of the energy and its gradient; exact without a batch."""
-        return self.target.potential_and_gradient(position, batch)

@@ -119,8 +119,8 @@ def reconstruct(config: RunConfig, composed: str, progress: Progress) -> RunSumm
         checkpoint=lambda found: _save_checkpoint(out / CHECKPOINT, found),
     )
     counted = {"sampling": vars(renderer.count).copy()}
-    if not next(iter(draws.sites.values())).shape[1]:
-        raise KeyboardInterrupt  # nothing was drawn: there is nothing to keep
+    if not draws.stats:
+        raise KeyboardInterrupt  # before the first draw: there is nothing to keep
 
     progress.message(f"rendering {len(targets)} target views for every draw")
     prediction, pixels, mapped = predict(model, draws, targets)
@@ -208,17 +208,13 @@ def predict(
         for grid, rows in zip(grids, kept, strict=True):
             rows.append(tuple(v[:, grid.view, grid.row, grid.column] for v in rendering))
     judged, mapped = (
-        PixelDraws(
-            grid, *(torch.stack(v, dim=1).float().numpy() for v in zip(*rows, strict=True))
-        )
+        PixelDraws(grid, *(torch.stack(v, dim=1).float().numpy() for v in zip(*rows, strict=True)))
         for grid, rows in zip(grids, kept, strict=True)
     )
     return accumulator.result(), judged, mapped
 
 
-def judge(
-    pixels: PixelDraws, targets: Views, draws: Draws
-) -> tuple[PixelDiagnostics, Verdict]:
+def judge(pixels: PixelDraws, targets: Views, draws: Draws) -> tuple[PixelDiagnostics, Verdict]:
     """Diagnostics at the grid of target pixels, and the verdict on the run."""
     found = diagnostics.diagnose_pixels(pixels.color, pixels.depth)
     verdict = diagnostics.verdict(
@@ -245,6 +241,8 @@ def score(
     with torch.no_grad():
         plain = model.render(*mode, targets.cameras).colors[0].numpy()
     truth = _photographs(targets).transpose(0, 2, 3, 1)
+    assert prediction.pit is not None  # targets have photographs
+    assert prediction.nll is not None
     error = np.abs(prediction.mean - truth).mean(-1)
     std = combine_channels(prediction.std)
     spread = combine_channels(prediction.epistemic_std)
@@ -255,7 +253,7 @@ def score(
         "ause_mae": [metrics.ause(e, s) for e, s in zip(error, std, strict=True)],
         "random_ause_mae": [metrics.random_ause(e) for e in error],
         "spearman": [metrics.spearman(e, s) for e, s in zip(error, spread, strict=True)],
-        "nll": float(np.nanmean(prediction.nll)) if prediction.nll is not None else None,
+        "nll": float(np.nanmean(prediction.nll)),
         "worst_rhat": judged.worst_rhat,
         "least_ess": judged.least_ess,
         "median_rhat": float(np.nanmedian(judged.statistics.rhat[judged.is_judged])),
@@ -330,9 +328,7 @@ def _demo_views(config: RunConfig) -> tuple[Views, Views]:
     targets = config.targets or [i for i in range(len(views)) if i not in context]
     for name, frames in (("context", context), ("targets", targets)):
         if max(frames) >= len(views):
-            raise ConfigError(
-                f"{name} is {frames} but scene=demo has frames 0 to {len(views) - 1}"
-            )
+            raise ConfigError(f"{name} is {frames} but scene=demo has frames 0 to {len(views) - 1}")
     return views[context], views[targets]
 
 

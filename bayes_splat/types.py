@@ -85,7 +85,7 @@ class Gaussians:
         scales: standard deviations along the Gaussian's own axes, scene units, positive.
         rotations: unit quaternions wxyz, own axes to world.
         opacities: in (0, 1).
-        harmonics: spherical-harmonics coefficients; colour = 0.5 + sum_k harmonics_k Y_k(direction).
+        harmonics: spherical-harmonics coefficients; colour = 0.5 + sum_k harmonics_k Y_k(view).
     """
 
     means: Float[Tensor, "*chain gaussian 3"]
@@ -107,7 +107,7 @@ class Rendering(NamedTuple):
 
     Attributes:
         colors: composited over black.
-        depths: expected camera z of what was hit (alpha-normalised), scene units; 0 where nothing was.
+        depths: expected camera z of what was hit (alpha-normalised), scene units; 0 for nothing.
         alphas: accumulated opacity in [0, 1].
     """
 

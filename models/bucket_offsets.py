@@ -15,7 +15,7 @@ from torch import Tensor
 from bayes_splat.models.blocks import Position
 
 _EDGE = 1e-9
-"""Offsets keep this far from 0 and 1, so that rounding cannot carry a depth over a bucket's edge."""
+"""Offsets keep this far from 0 and 1: rounding must not carry a depth over a bucket's edge."""
 
 
 class JointTarget(Protocol):
@@ -77,9 +77,7 @@ class OffsetTarget:
         slope, _ = self._log_slope(block["offset"], moved["depth"])
         return self.coordinates.target.potential_energy(moved) - slope.sum(-1)
 
-    def potential_and_gradient(
-        self, block: Position
-    ) -> tuple[Float[Tensor, " chain"], Position]:
+    def potential_and_gradient(self, block: Position) -> tuple[Float[Tensor, " chain"], Position]:
         """The same with its gradient in y."""
         moved = self.coordinates.insert(block, self.position)
         energy, gradient = self.coordinates.target.potential_and_gradient(moved)
@@ -92,7 +90,5 @@ class OffsetTarget:
         log_f = torch.nn.functional.logsigmoid(y) + torch.nn.functional.logsigmoid(-y)
         log_r = torch.nn.functional.logsigmoid(x) + torch.nn.functional.logsigmoid(-x)
         log_slope = log_f - log_r - torch.log(torch.tensor(float(self.coordinates.num_buckets)))
-        gradient = (1.0 - 2.0 * torch.sigmoid(y)) - (
-            1.0 - 2.0 * torch.sigmoid(x)
-        ) * log_slope.exp()
+        gradient = (1.0 - 2.0 * torch.sigmoid(y)) - (1.0 - 2.0 * torch.sigmoid(x)) * log_slope.exp()
         return log_slope, gradient

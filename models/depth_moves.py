@@ -5,7 +5,8 @@ independently of the state, each gets a candidate depth, and each is accepted or
 pixels it touches before *or* after its move, in all views. Two Gaussians may move together only if
 these pixel sets do not meet: then the likelihood ratio of the joint move is the product of
 the single ones. The pixel sets are the same seen from the proposed state, so which Gaussians move
-together is too, and detailed balance holds for each of them (compare design/posterior.md, section 4).
+together is too, and detailed balance holds for each of them (compare the project's design notes on
+the posterior, section 4).
 One step costs two pictures of the touched pixels, whatever the number of moves.
 """
 
@@ -68,7 +69,9 @@ class DepthMoves:
         offered, log_ratio = self._offer(generators, depth, chosen)
         prior = self.model.depth_prior()
         candidate = depth.scatter(1, chosen, offered)
-        log_ratio = log_ratio + (prior.log_prob(candidate) - prior.log_prob(depth)).gather(1, chosen)
+        log_ratio = log_ratio + (prior.log_prob(candidate) - prior.log_prob(depth)).gather(
+            1, chosen
+        )
 
         touched = _touched_pixels(self.model, depth, candidate, opacity, chosen)
         moving = _without_shared_pixels(touched, chosen.shape)
@@ -139,9 +142,7 @@ class DepthMoves:
         )
         gain = torch.where(is_real, 0.5 * (before - after) / variance, torch.zeros_like(variance))
         owners = owner_of.reshape(num_chains, per_chain).gather(1, pixels).clamp_min(0)
-        sums = torch.bincount(
-            owners.flatten(), weights=gain.flatten(), minlength=moving.numel()
-        )
+        sums = torch.bincount(owners.flatten(), weights=gain.flatten(), minlength=moving.numel())
         return sums.reshape(moving.shape)
 
 
@@ -173,16 +174,12 @@ def _touched_pixels(
         )
         pairs = reference.footprints(some, model.views.cameras, RenderSettings()).pairs
         number = pairs.splat % chosen.shape[1]
-        chain = torch.div(
-            pairs.splat, model.num_views * chosen.shape[1], rounding_mode="floor"
-        )
+        chain = torch.div(pairs.splat, model.num_views * chosen.shape[1], rounding_mode="floor")
         both.append(_Touched(chain * chosen.shape[1] + number, pairs.pixel))
     return _Touched(*(torch.cat(parts) for parts in zip(*both, strict=True)))
 
 
-def _without_shared_pixels(
-    touched: _Touched, shape: torch.Size
-) -> Bool[Tensor, "chain chosen"]:
+def _without_shared_pixels(touched: _Touched, shape: torch.Size) -> Bool[Tensor, "chain chosen"]:
     """Those that come first, in the order of choice, among all that share a pixel with them.
 
     The order of choice is random and independent of the state; the pixel sets are unions of before

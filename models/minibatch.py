@@ -1,4 +1,4 @@
-"""Random parts of the photographs for stochastic gradients, in tiles so that rendering them is cheap."""
+"""Random parts of the photographs for stochastic gradients, in tiles, which are cheap to render."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,9 +31,7 @@ class TileBatches:
         if not 0.0 < self.fraction <= 1.0:
             raise ValueError(f"fraction is {self.fraction}; it must be above 0 and at most 1")
 
-    def draw(
-        self, generators: Sequence[torch.Generator]
-    ) -> dict[str, Int[Tensor, "chain pixel"]]:
+    def draw(self, generators: Sequence[torch.Generator]) -> dict[str, Int[Tensor, "chain pixel"]]:
         """Flat indices over (view, height, width), as the model's argument ``pixels``."""
         listed = self._tile_by_tile()
         total = listed.numel()

@@ -17,8 +17,8 @@ class NoiseGibbs:
     """Draws ``noise_scale`` from its full conditional.
 
     Given the residuals r of n observed colours, noise_scale^2 is
-    InverseGamma(a + n / 2, b + sum(r^2) / 2); the two sums run over all views for a global scale and
-    over each view for one a view.
+    InverseGamma(a + n / 2, b + sum(r^2) / 2); n and the sum run over all views for a global scale
+    and over each view for one a view.
     """
 
     model: SplatModel

@@ -1,9 +1,9 @@
 """Exact draws of opacities, one Gaussian after another, on pixel lists.
 
 Front-to-back compositing is affine in each single opacity: C = A + o B with
-B = G T (c - behind), so under Normal noise an opacity's full conditional is a Normal times its prior,
-cut to its support (design/posterior.md, section 2). The falloff cutoff makes this exact: which
-pixels a Gaussian touches does not depend on its opacity.
+B = G T (c - behind), so under Normal noise an opacity's full conditional is a Normal times its
+prior, cut to its support. The falloff cutoff makes this exact: which pixels a Gaussian touches does
+not depend on its opacity.
 
 A sweep visits the Gaussians in an order that does not depend on the state. Gaussians that share no
 pixel in any view are independent given the rest, so those whose turn it is in all of their pixels
@@ -181,9 +181,7 @@ class _Sweep:
             left = torch.nonzero(~is_drawn).squeeze(-1)
             pair, pixel, gaussian, mine = pair[left], pixel[left], gaussian[left], mine[left]
 
-    def members(
-        self, chosen: Int[Tensor, " chosen"], pair: Int[Tensor, " member"]
-    ) -> _Members:
+    def members(self, chosen: Int[Tensor, " chosen"], pair: Int[Tensor, " member"]) -> _Members:
         """The pairs of the chosen Gaussians with the slopes B of their pixels."""
         number = torch.empty_like(self.opacity, dtype=torch.long)
         number[chosen] = torch.arange(chosen.numel())

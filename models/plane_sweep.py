@@ -23,7 +23,7 @@ from bayes_splat import geometry, harmonics
 from bayes_splat.errors import ModelError
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.settings import PlaneSweepConfig
-from bayes_splat.types import Cameras, Views
+from bayes_splat.types import Views
 
 
 def propose(views: Views, config: PlaneSweepConfig | None = None) -> DepthProposal:
@@ -39,7 +39,7 @@ def propose(views: Views, config: PlaneSweepConfig | None = None) -> DepthPropos
     config = config or PlaneSweepConfig()
     if len(views) < 2:
         raise ModelError(
-            f"context has {len(views)} view; a plane sweep compares photographs and needs at least 2"
+            f"context has {len(views)} view; a plane sweep compares at least 2 photographs"
         )
     num_planes = config.num_buckets * config.planes_per_bucket
     sweeps = {
@@ -51,7 +51,9 @@ def propose(views: Views, config: PlaneSweepConfig | None = None) -> DepthPropos
     temperature = _fit_temperature(costs, sweeps, config)
     log_phi = _agree(torch.log_softmax(-costs / temperature, dim=1), sweeps, config)
     planes = rearrange(
-        log_phi.softmax(1), "view (bucket plane) h w -> (view h w) bucket plane", bucket=config.num_buckets
+        log_phi.softmax(1),
+        "view (bucket plane) h w -> (view h w) bucket plane",
+        bucket=config.num_buckets,
     )
     return _as_proposal(views, planes, config)
 
@@ -171,7 +173,7 @@ def _edge_aware_mean(
 def _look_up(
     volumes: Float[Tensor, "view plane height width"], sweeps: dict[tuple[int, int], _Sweep], i: int
 ) -> list[tuple[Tensor, Tensor]]:
-    """What every other view's volume says of the points on view i's planes, and where it says it."""
+    """What each other view's volume says of the points on view i's planes, and where it does."""
     found = []
     for (a, j), sweep in sweeps.items():
         if a == i:
@@ -196,7 +198,7 @@ def _fit_temperature(
     num_planes = costs.shape[1]
     best = costs.argmin(1, keepdim=True)
     outlier = 0.1 / num_planes
-    candidates = [0.005 * 2.0 ** (k / 2) for k in range(15)]
+    candidates: list[float] = [0.005 * 2.0 ** (k / 2) for k in range(15)]
     scores = []
     for temperature in candidates:
         volumes = torch.softmax(-costs / temperature, dim=1)
@@ -206,7 +208,7 @@ def _fit_temperature(
                 said = values.gather(0, best[i])[0]
                 logs.append(torch.log(0.9 * said + outlier)[inside.gather(0, best[i])[0]])
         scores.append(float(torch.cat(logs).double().mean()))
-    return candidates[max(range(len(scores)), key=scores.__getitem__)]
+    return max(zip(scores, candidates, strict=True))[1]
 
 
 def _agree(
@@ -259,7 +261,7 @@ def _as_proposal(
 
 
 def _confidence(phi: Float[Tensor, "gaussian bucket"]) -> Float[Tensor, " gaussian"]:
-    """Probability within one bucket of the mode: how sure the sweep is of where the surface lies."""
+    """Probability within one bucket of the mode: how sure the sweep is of the surface."""
     padded = F.pad(phi, (1, 1))
     near_mode = padded[:, :-2] + padded[:, 1:-1] + padded[:, 2:]
     best = phi.argmax(-1, keepdim=True)

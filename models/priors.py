@@ -1,6 +1,6 @@
 """Prior distributions of the sites, with the coordinates in which chains move."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pyro.distributions import AffineBeta, InverseGamma, TorchDistribution, TransformedDistribution
@@ -70,7 +70,7 @@ class RelativeDisparityToDepth(Transform):
         return 2.0 * torch.log(y) + torch.log(1.0 / self.near - 1.0 / self.far)
 
 
-@biject_to.register(DepthRange)
+@biject_to.register(DepthRange)  # type: ignore[untyped-decorator]
 def _to_depth_range(constraint: DepthRange) -> Transform:
     to_depth = RelativeDisparityToDepth(constraint.near, constraint.far)
     return ComposeTransform([SigmoidTransform(), to_depth])
@@ -79,7 +79,7 @@ def _to_depth_range(constraint: DepthRange) -> Transform:
 class UniformDisparity(TorchDistribution):
     """Depth whose disparity 1/depth is uniform between 1/far and 1/near."""
 
-    arg_constraints: dict[str, Any] = {}
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     has_rsample = True
 
     def __init__(self, near: Tensor, far: Tensor) -> None:
@@ -87,15 +87,15 @@ class UniformDisparity(TorchDistribution):
         super().__init__(self.near.shape, validate_args=False)
 
     @property
-    def support(self) -> DepthRange:  # type: ignore[override]
+    def support(self) -> DepthRange:
         """(near, far)."""
         return DepthRange(self.near, self.far)
 
-    def expand(self, batch_shape: Size, _instance: Any = None) -> "UniformDisparity":
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "UniformDisparity":
         """The same for a larger batch."""
         return UniformDisparity(self.near.expand(batch_shape), self.far.expand(batch_shape))
 
-    def rsample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008 - torch's signature
+    def rsample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - torch's signature
         """Depths."""
         uniform = torch.rand(self._extended_shape(sample_shape), dtype=self.near.dtype)
         return geometry.relative_disparity_to_depth(uniform, self.near, self.far)
@@ -109,22 +109,22 @@ class UniformDisparity(TorchDistribution):
 class ProposalDepth(TorchDistribution):
     """The proposal itself as prior (``prior=proposal``): the learned density over depth."""
 
-    arg_constraints: dict[str, Any] = {}
+    arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, proposal: DepthProposal, batch_shape: Size | None = None) -> None:
         self.proposal = proposal
         super().__init__(batch_shape or Size((len(proposal),)), validate_args=False)
 
     @property
-    def support(self) -> DepthRange:  # type: ignore[override]
+    def support(self) -> DepthRange:
         """(near, far) of every ray."""
         return DepthRange(self.proposal.near, self.proposal.far)
 
-    def expand(self, batch_shape: Size, _instance: Any = None) -> "ProposalDepth":
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "ProposalDepth":
         """The same for a larger batch."""
         return ProposalDepth(self.proposal, Size(batch_shape))
 
-    def sample(self, sample_shape: Size = Size()) -> Tensor:  # noqa: B008 - torch's signature
+    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - torch's signature
         """Depths."""
         shape = self._extended_shape(sample_shape)
         # Pyro draws from torch's global stream; one seed from it starts ours.
@@ -155,4 +155,6 @@ def noise_prior(concentration: float, rate: float) -> TorchDistribution:
         torch.tensor(rate, dtype=torch.float64),
         validate_args=False,
     )
-    return TransformedDistribution(variance, [PowerTransform(0.5)], validate_args=False)
+    square_root = PowerTransform(torch.tensor(0.5, dtype=torch.float64))
+    scale: TorchDistribution = TransformedDistribution(variance, [square_root], validate_args=False)
+    return scale

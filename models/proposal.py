@@ -91,11 +91,11 @@ class DepthProposal:
         cumulative = self.probabilities.cumsum(-1)
         threshold = uniform[0, :, None] * cumulative[:, -1:]
         bucket = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
-        return self._depth_at((bucket.clamp_max(self.num_buckets - 1) + uniform[1]) / self.num_buckets)
+        return self._depth_at(
+            (bucket.clamp_max(self.num_buckets - 1) + uniform[1]) / self.num_buckets
+        )
 
-    def log_prob(
-        self, depth: Float[Tensor, "*chain gaussian"]
-    ) -> Float[Tensor, "*chain gaussian"]:
+    def log_prob(self, depth: Float[Tensor, "*chain gaussian"]) -> Float[Tensor, "*chain gaussian"]:
         """Log density over depth of :meth:`sample`; -inf outside (near, far)."""
         buckets = self.bucket(depth)
         rows = self.probabilities.expand(*depth.shape, self.num_buckets)

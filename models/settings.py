@@ -1,4 +1,7 @@
-"""Options of this room: what they mean and which values make sense. No PyTorch here: ``--help`` is quick."""
+"""Options of this room: what they mean and which values make sense.
+
+No PyTorch here, so that ``bayes-splat --help`` answers at once.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,7 @@
 """The Pyro model: Gaussians on the rays of context pixels, photographs with Normal noise.
 
-The mathematics is design/posterior.md, section 1. The model is an ordinary Pyro function; Pyro's NUTS
-and our kernels sample the very same one. It broadcasts over one leading chain axis.
+The model is an ordinary Pyro function; Pyro's NUTS and our kernels sample the very same one. It
+broadcasts over one leading chain axis.
 """
 
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.settings import ModelConfig
 from bayes_splat.rendering.renderer import Renderer
 from bayes_splat.types import Cameras, Gaussians, Rendering, Views
+
 
 @dataclass(frozen=True)
 class SplatModel:
@@ -80,7 +81,10 @@ class SplatModel:
             index = view.expand(*noise_scale.shape[:-1], view.shape[-1])
             noise_scale = noise_scale.expand(*index.shape[:-1], -1).gather(-1, index)
         chosen = observed.shape[-2]
-        with pyro.poutine.scale(scale=self.num_pixels / chosen), pyro.plate("pixel", chosen, dim=-1):
+        with (
+            pyro.poutine.scale(scale=self.num_pixels / chosen),
+            pyro.plate("pixel", chosen, dim=-1),
+        ):
             pyro.sample(
                 "image",
                 Normal(colors, noise_scale[..., None], validate_args=False).to_event(1),
@@ -133,7 +137,7 @@ class SplatModel:
         cameras: Cameras,
         pixels: Int[Tensor, "chain pixel"] | None = None,
     ) -> Rendering:
-        """Pictures of a position in any cameras: likelihood and predictions use this one function."""
+        """Pictures of a position in any cameras: likelihood and predictions both use this."""
         return self.renderer.render(
             self.gaussians(depth, opacity),
             cameras,

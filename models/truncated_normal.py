@@ -1,6 +1,5 @@
 """Draws from a Normal cut to an interval, exact in the far tails and for flat densities."""
 
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,7 +15,7 @@ def sample_truncated_normal(
     upper: float,
     uniform: Float[Tensor, " site"],
 ) -> tuple[Float[Tensor, " site"], Float[Tensor, " site"]]:
-    """Candidates for densities proportional to exp(weighted * o - precision * o^2 / 2) on (0, upper).
+    """Candidates for densities exp(weighted * o - precision * o^2 / 2) / const. on (0, upper).
 
     Args:
         weighted: precision times mean.
@@ -28,8 +27,8 @@ def sample_truncated_normal(
     Returns:
         candidate: by inverting the distribution function: an exact draw, except where the mean lies
             more than 25 standard deviations outside the support.
-        log_correction: Metropolis-Hastings log ratio of target over candidate densities, to be added
-            to the log acceptance ratio; zero for exact draws.
+        log_correction: Metropolis-Hastings log ratio of target over candidate densities, to be
+            added to the log acceptance ratio; zero for exact draws.
     """
     flat = precision < 1e-12
     scale = torch.where(flat, torch.ones_like(precision), precision).rsqrt()

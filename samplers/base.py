@@ -120,6 +120,23 @@ class BlockInfo(NamedTuple):
 
 
 @runtime_checkable
+class BlockReport(Protocol):
+    """What Gibbs reads of a block's report: a ``BlockInfo``, or another room's own record."""
+
+    @property
+    def acceptance_rate(self) -> Tensor: ...
+
+    @property
+    def step_size(self) -> Tensor: ...
+
+    @property
+    def diverging(self) -> Tensor: ...
+
+    @property
+    def potential_energy(self) -> Tensor | None: ...
+
+
+@runtime_checkable
 class Block(Protocol):
     """One part of a Gibbs sweep: moves some sites, leaves the joint target invariant."""
 
@@ -132,7 +149,7 @@ class Block(Protocol):
 
     def step(
         self, generators: Generators, position: Position, tuning: Any, is_warmup: bool
-    ) -> tuple[Position, Any, BlockInfo]:
+    ) -> tuple[Position, Any, BlockReport]:
         """Move the block's sites in every chain, given the rest of ``position``."""
         ...
 

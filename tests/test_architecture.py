@@ -20,7 +20,8 @@ ROOMS = {"bayes_splat": ROOT / "bayes_splat"} | {
 PAGE = (  # from top to bottom; a room stands for all its modules
     ("__main__",),
     ("cli",),
-    ("pipeline", "evaluation", "inference", "config", "progress"),
+    ("pipeline",),
+    ("evaluation", "inference", "config", "progress"),
     (
         "arviz_bridge",
         "convergence",

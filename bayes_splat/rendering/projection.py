@@ -1,4 +1,7 @@
-"""Gaussians to the image plane: the local affine approximation of Zwicker et al., "EWA Splatting"."""
+"""Gaussians to the image plane: the local affine approximation of EWA splatting.
+
+Reference: Zwicker et al., "EWA Splatting", IEEE TVCG 2002.
+"""
 
 from typing import NamedTuple
 
@@ -29,7 +32,7 @@ class Projection(NamedTuple):
 
 
 FRUSTUM_MARGIN = 0.3
-"""How far outside the picture, in half fields of view, the affine approximation is taken (gsplat)."""
+"""Where the affine approximation is taken at most: half fields of view outside the picture."""
 
 
 def project(gaussians: Gaussians, cameras: Cameras, settings: RenderSettings) -> Projection:

@@ -90,9 +90,7 @@ class CountingRenderer:
         pixels: Int[Tensor, "chain pixel"] | None = None,
     ) -> Rendering:
         """See :meth:`Renderer.render`."""
-        rendering = self.renderer.render(
-            gaussians, cameras, sort_depths=sort_depths, pixels=pixels
-        )
+        rendering = self.renderer.render(gaussians, cameras, sort_depths=sort_depths, pixels=pixels)
         height, width = cameras.image_shape
         pictures = rendering.alphas.numel() / (height * width)
         self.count.forward += pictures

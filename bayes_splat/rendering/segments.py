@@ -29,7 +29,7 @@ class _Gather(torch.autograd.Function):
         return torch.stack([row[index] for row in table])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
         return scatter_sum(gradient, index, ctx.size), None
 
@@ -41,7 +41,7 @@ class _ScatterSum(torch.autograd.Function):
         return _scatter_sum(values.detach(), index, size)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (index,) = ctx.saved_tensors
         return gather(gradient, index), None, None
 
@@ -50,14 +50,14 @@ def gather(
     table: Float[Tensor, "row column"], index: Int[Tensor, " pair"]
 ) -> Float[Tensor, "row pair"]:
     """``table[:, index]``, differentiable in the table."""
-    return _Gather.apply(table, index)  # type: ignore[no-any-return]
+    return _Gather.apply(table, index)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def scatter_sum(
     values: Float[Tensor, "row pair"], index: Int[Tensor, " pair"], size: int
 ) -> Float[Tensor, "row column"]:
     """Sums of the values that share an index, added in list order; zero where none does."""
-    return _ScatterSum.apply(values, index, size)  # type: ignore[no-any-return]
+    return _ScatterSum.apply(values, index, size)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def _scan(values: Tensor, position: Tensor, product: bool) -> Tensor:
@@ -93,7 +93,7 @@ class _Transmittance(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         through, result, position = ctx.saved_tensors
         # T_j = prod_{i<j} (1 - a_i), so dL/da_i = -sum_{j>i} g_j T_j / (1 - a_i).
         weighted = gradient * result
@@ -113,10 +113,10 @@ def _segment_end_distance(position: Tensor) -> Tensor:
 def transmittance(
     alphas: Float[Tensor, " pair"], position: Int[Tensor, " pair"]
 ) -> Float[Tensor, " pair"]:
-    """Light that reaches each pair: the product of (1 - alpha) over the earlier pairs of its segment.
+    """Light that reaches each pair: the product of (1 - alpha) over its segment's earlier pairs.
 
     Args:
         alphas: in [0, 1).
         position: 0 for the first pair of a segment, then 1, 2, ...
     """
-    return _Transmittance.apply(alphas, position)  # type: ignore[no-any-return]
+    return _Transmittance.apply(alphas, position)  # type: ignore[no-any-return,no-untyped-call]
