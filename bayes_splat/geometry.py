@@ -1,4 +1,4 @@
-"""Pure functions on rays, rigid transforms, depths and covariances.
+"""Pure functions on rays, rigid transforms, depths and shapes.
 
 Cameras are OpenCV (x right, y down, z forward), extrinsics camera-to-world, intrinsics in pixels
 with pixel centres at +0.5. "Depth" is camera z, so a point on a pixel's ray at depth d is
@@ -97,13 +97,11 @@ def relative_disparity_to_depth(
     relative_disparity: Tensor, near: Tensor | float, far: Tensor | float
 ) -> Tensor:
     """Depth at a relative disparity: 0 is near and 1 is far, linear in 1/depth in between."""
-    near, far = torch.as_tensor(near), torch.as_tensor(far)
     return 1.0 / ((1.0 - relative_disparity) / near + relative_disparity / far)
 
 
 def depth_to_relative_disparity(depth: Tensor, near: Tensor | float, far: Tensor | float) -> Tensor:
     """Inverse of :func:`relative_disparity_to_depth`."""
-    near, far = torch.as_tensor(near), torch.as_tensor(far)
     return (1.0 / near - 1.0 / depth) / (1.0 / near - 1.0 / far)
 
 
@@ -124,9 +122,8 @@ def rotation_matrices(quaternions: Float[Tensor, "*batch 4"]) -> Float[Tensor, "
     return rearrange(torch.stack(rows, dim=-1), "... (i j) -> ... i j", i=3)
 
 
-def covariances(
+def covariance_roots(
     scales: Float[Tensor, "*batch 3"], rotations: Float[Tensor, "*batch 4"]
 ) -> Float[Tensor, "*batch 3 3"]:
-    """World-space covariances R diag(scale^2) R^T."""
-    half = rotation_matrices(rotations) * scales[..., None, :]
-    return half @ half.mT
+    """Matrices M = R diag(scale) with world-space covariance M M^T."""
+    return rotation_matrices(rotations) * scales[..., None, :]

@@ -75,8 +75,8 @@ def _legendre_over_sine(degree: int, z: Tensor) -> dict[tuple[int, int], Tensor]
 
 
 def to_colors(
-    harmonics: Float[Tensor, "*batch 3 d_sh"], directions: Float[Tensor, "*batch 3"]
-) -> Float[Tensor, "*batch 3"]:
+    harmonics: Float[Tensor, "*#batch 3 d_sh"], directions: Float[Tensor, "*#batch 3"]
+) -> Float[Tensor, "*#batch 3"]:
     """Colours seen along unit directions: 0.5 + sum_k c_k Y_k, clipped at 0 as gsplat does."""
     basis = evaluate(degree_of(harmonics.shape[-1]), directions)
     return (0.5 + (harmonics * basis[..., None, :]).sum(-1)).clamp_min(0.0)

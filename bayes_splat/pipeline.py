@@ -256,8 +256,10 @@ def score(
         "nll": float(np.nanmean(prediction.nll)),
         "worst_rhat": judged.worst_rhat,
         "least_ess": judged.least_ess,
-        "median_rhat": float(np.nanmedian(judged.statistics.rhat[judged.is_judged])),
-        "median_ess": float(np.nanmedian(judged.statistics.ess_bulk[judged.is_judged])),
+        "median_rhat": diagnostics.nan_extreme(np.median, judged.statistics.rhat[judged.is_judged]),
+        "median_ess": diagnostics.nan_extreme(
+            np.median, judged.statistics.ess_bulk[judged.is_judged]
+        ),
         "converged_share": float(
             diagnostics.has_converged(judged.statistics)[judged.is_judged].mean()
         ),

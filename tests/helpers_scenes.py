@@ -1,30 +1,46 @@
-"""Tiny splat scenes with everything random, for tests of kernels against the model itself."""
+"""Tiny splat scenes with everything random, and the joint-distribution check of kernels on them."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from bayes_splat import geometry, harmonics
 from bayes_splat.models.proposal import DepthProposal
-from bayes_splat.models.splat_model import ModelConfig, SplatModel
+from bayes_splat.models.settings import ModelConfig
+from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering.renderer import make_renderer
+from bayes_splat.samplers.base import Kernel
+from bayes_splat.samplers.positions import make_generators
+from bayes_splat.samplers.potential import PyroTarget
 from bayes_splat.types import Cameras, Views
 
+LIMIT = 4.5
+"""Standard errors allowed; one comparison in 150,000 would fail by chance."""
 
-def pair_of_cameras(height: int = 3, width: int = 4, dtype: torch.dtype = torch.float32) -> Cameras:
+
+def pair_of_cameras(
+    image_shape: tuple[int, int] = (3, 4),
+    dtype: torch.dtype = torch.float32,
+    baseline: float = 0.4,
+) -> Cameras:
     """Two cameras side by side that see the same few depths."""
+    height, width = image_shape
     extrinsics = torch.eye(4, dtype=dtype).repeat(2, 1, 1)
-    extrinsics[1, 0, 3] = 0.4
+    extrinsics[1, 0, 3] = baseline
     focal = 1.2 * width
-    intrinsics = torch.tensor([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=dtype)
+    intrinsics = torch.tensor(
+        [[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]], dtype=dtype
+    )
     return Cameras(
         extrinsics=extrinsics,
         intrinsics=intrinsics.repeat(2, 1, 1),
         near=torch.full((2,), 1.0, dtype=dtype),
         far=torch.full((2,), 4.0, dtype=dtype),
-        image_shape=(height, width),
+        image_shape=image_shape,
     )
 
 
@@ -70,36 +86,127 @@ class ManyDataModel(SplatModel):
 
 
 def tiny_model(
-    num_buckets: int = 4, seed: int = 0, dtype: torch.dtype = torch.float32, **config: object
+    num_buckets: int = 4,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    image_shape: tuple[int, int] = (3, 4),
+    baseline: float = 0.4,
+    **config: object,
 ) -> SplatModel:
-    """A two-view scene of 24 Gaussians whose photographs are noise."""
-    cameras = pair_of_cameras(dtype=dtype)
+    """A two-view scene of one Gaussian a pixel whose photographs are noise."""
+    cameras = pair_of_cameras(image_shape, dtype, baseline)
     proposal = random_proposal(cameras, num_buckets, seed)
     generator = torch.Generator().manual_seed(seed + 1)
-    images = torch.rand((2, 3, *cameras.image_shape), generator=generator, dtype=torch.float64)
+    images = torch.rand((2, 3, *image_shape), generator=generator, dtype=torch.float64)
     views = Views(cameras, images.to(dtype), ("left", "right"))
     settings = {"noise_prior": [4.0, 0.05], **config}
     return SplatModel(proposal, views, make_renderer(), ModelConfig(**settings))  # type: ignore[arg-type]
 
 
-def with_data(model: SplatModel, sites: dict[str, Tensor], generator: torch.Generator) -> SplatModel:
+def prior_draws(model: SplatModel, chains: int, seed: int = 0) -> dict[str, Tensor]:
+    """Site values [chain, ...] drawn from the prior."""
+    size = len(model.proposal)
+    views = (model.num_views,) if model.config.noise == "per_view" else ()
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(seed)
+        return {
+            "depth": model.depth_prior().sample((chains,)).double(),
+            "opacity": model.opacity_prior().sample((chains, size)),
+            "noise_scale": model.noise_prior().sample((chains, *views)),
+        }
+
+
+def with_data(model: SplatModel, sites: dict[str, Tensor], seed: int) -> SplatModel:
     """The model observing photographs drawn from its own likelihood, one set a chain."""
+    generator = torch.Generator().manual_seed(seed)
     colors = model.predict_pixels(sites["depth"], sites["opacity"])
-    noise = sites["noise_scale"].reshape(len(colors), -1)
-    per_pixel = noise.expand(-1, model.num_views).repeat_interleave(
-        model.num_pixels // model.num_views, dim=-1
-    )
-    scatter = torch.randn(colors.shape, generator=generator, dtype=colors.dtype)
-    return ManyDataModel(
-        model.proposal,
-        model.views,
-        model.renderer,
-        model.config,
-        data=colors + per_pixel[..., None] * scatter,
-    )
+    scatter = torch.randn(colors.shape, generator=generator, dtype=torch.float64)
+    data = colors + noise_per_pixel(model, sites) * scatter
+    return ManyDataModel(model.proposal, model.views, model.renderer, model.config, data=data)
 
 
-def as_images(colors: Tensor, model: SplatModel) -> Tensor:
-    """Flat pixels [view height width, 3] to images [view 3 height width]."""
-    height, width = model.views.cameras.image_shape
-    return rearrange(colors, "(v h w) c -> v c h w", h=height, w=width)
+def noise_per_pixel(model: SplatModel, sites: dict[str, Tensor]) -> Tensor:
+    """[chain, pixel, 1]."""
+    noise = sites["noise_scale"].reshape(len(sites["depth"]), -1).expand(-1, model.num_views)
+    return noise.repeat_interleave(model.num_pixels // model.num_views, dim=-1)[..., None]
+
+
+# ----- the joint-distribution check -----
+
+
+def joint_scores(
+    model: SplatModel,
+    make_kernel: Callable[[SplatModel, PyroTarget], Kernel],
+    *,
+    chains: int = 400,
+    steps: int = 5,
+    seed: int = 0,
+) -> dict[str, float]:
+    """How far a kernel moves the joint distribution of sites and photographs, in standard errors.
+
+    Each chain's sites are drawn from the prior and its photographs from the likelihood, so that the
+    sites are an exact draw of its own posterior (Geweke 2004; Gandy & Scott 2020). After some steps
+    they must still be one: the mean change over chains of every statistic is zero.
+    """
+    before = prior_draws(model, chains, seed)
+    model = with_data(model, before, seed + 1)
+    target = PyroTarget(model, vectorized=True)
+    kernel, generators = make_kernel(model, target), make_generators(seed + 2, chains)
+    state: Any = kernel.init(target.unconstrain(before))
+    for _ in range(steps):
+        state, _ = kernel.step(generators, state)
+    first = statistics(model, target, before)
+    last = statistics(model, target, target.constrain(state.position))
+    changes = {name: last[name] - first[name] for name in first}
+    return {
+        name: float(change.mean() / change.std()) * math.sqrt(chains)
+        for name, change in changes.items()
+        if float(change.abs().max()) > 1e-9
+    }
+
+
+def statistics(
+    model: SplatModel, target: PyroTarget, sites: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """Functions of sites and photographs that between them see any wrong step; [chain] each."""
+    proposal, (depth, opacity) = model.proposal, (sites["depth"], sites["opacity"])
+    where = geometry.depth_to_relative_disparity(depth, proposal.near, proposal.far)
+    buckets, inside = proposal.bucket(depth), torch.frac(where * proposal.num_buckets)
+    likely = proposal.probabilities.expand(*depth.shape, -1).gather(-1, buckets[..., None])[..., 0]
+    colors, (observed, _) = model.predict_pixels(depth, opacity), model.observed()
+    residual = (observed - colors) / noise_per_pixel(model, sites)
+    noise = sites["noise_scale"].reshape(len(depth), -1)
+    values = {
+        "disparity": where,
+        "disparity^2": where**2,
+        "bucket probability": likely.log(),
+        "first bucket": (buckets == 0),
+        "offset": inside,
+        "offset^2": (inside - 0.5) ** 2,
+        "opacity": opacity,
+        "opacity^2": opacity**2,
+        "opacity disparity": opacity * where,
+        "log noise": noise.log(),
+        "noise difference": noise[:, :1].log() - noise[:, -1:].log(),
+        "residual": residual,
+        "residual^2": residual**2,
+        "residual color": residual * colors,
+        "color": colors[:, 0],
+        "color^2": colors**2,
+        "energy": target.potential_energy(target.unconstrain(sites)),
+    }
+    return {name: value.double().reshape(len(depth), -1).mean(-1) for name, value in values.items()}
+
+
+def kolmogorov_smirnov(uniform: Tensor) -> float:
+    """Largest gap to the uniform distribution, in units comparable to standard errors."""
+    ordered = uniform.double().sort().values
+    size = len(ordered)
+    steps = torch.arange(size + 1, dtype=torch.float64) / size
+    gap = torch.maximum((ordered - steps[:-1]).abs().max(), (steps[1:] - ordered).abs().max())
+    return 2.0 * float(gap) * math.sqrt(size)  # a fixed point's standard error is at most 1/2
+
+
+def with_probabilities(proposal: DepthProposal, probabilities: Tensor) -> DepthProposal:
+    """The proposal with other probabilities of its buckets."""
+    return replace(proposal, probabilities=probabilities)

@@ -21,12 +21,14 @@ class Projection(NamedTuple):
     Attributes:
         means2d: (x, y) in pixels.
         covariances2d: (xx, xy, yy) in pixels^2, low-pass included.
+        determinants2d: of those covariances, pixels^4, without the rounding error of xx yy - xy^2.
         depths: camera z of the centres, scene units.
         colors: towards the camera.
     """
 
     means2d: Float[Tensor, "2 chain view gaussian"]
     covariances2d: Float[Tensor, "3 chain view gaussian"]
+    determinants2d: Float[Tensor, "chain view gaussian"]
     depths: Float[Tensor, "chain view gaussian"]
     colors: Float[Tensor, "3 chain view gaussian"]
 
@@ -56,31 +58,32 @@ def project(gaussians: Gaussians, cameras: Cameras, settings: RenderSettings) ->
     slope_x = torch.clamp(x / z, min=-cx / fx - margin_x, max=(width - cx) / fx + margin_x)
     slope_y = torch.clamp(y / z, min=-cy / fy - margin_y, max=(height - cy) / fy + margin_y)
 
-    # Rows of J W, written out: matrix products of 3x3 blocks are slow and their order of summation
-    # is not ours to fix.
+    # Rows of J W R S, written out: matrix products of 3x3 blocks are slow and their order of
+    # summation is not ours to fix.
     axis_x, axis_y, axis_z = rearrange(cameras.extrinsics[:, :3, :3], "view i j -> j i 1 view 1")
-    row_x = (fx / z) * (axis_x - slope_x * axis_z)
-    row_y = (fy / z) * (axis_y - slope_y * axis_z)
-    sigma = geometry.covariances(gaussians.scales, gaussians.rotations)
-    sigma = rearrange(sigma, "chain gaussian i j -> i j chain 1 gaussian")
+    root = geometry.covariance_roots(gaussians.scales, gaussians.rotations)
+    root = rearrange(root, "chain gaussian i j -> i j chain 1 gaussian")
+    row_x = _row_times_matrix((fx / z) * (axis_x - slope_x * axis_z), root)
+    row_y = _row_times_matrix((fy / z) * (axis_y - slope_y * axis_z), root)
+    xx, xy, yy = _dot(row_x, row_x), _dot(row_x, row_y), _dot(row_y, row_y)
+    # Lagrange's identity: xx yy - xy^2 is the squared cross product. It stays exact for needles.
+    cross = torch.linalg.cross(row_x, row_y, dim=0)
+    blur = settings.low_pass
     return Projection(
         means2d=means2d,
-        covariances2d=torch.stack(
-            [
-                _quadratic(row_x, sigma, row_x) + settings.low_pass,
-                _quadratic(row_x, sigma, row_y),
-                _quadratic(row_y, sigma, row_y) + settings.low_pass,
-            ]
-        ),
+        covariances2d=torch.stack([xx + blur, xy, yy + blur]),
+        determinants2d=_dot(cross, cross) + blur * (xx + yy) + blur**2,
         depths=local[..., 2],
         colors=_colors(gaussians, cameras),
     )
 
 
-def _quadratic(left: Tensor, sigma: Tensor, right: Tensor) -> Tensor:
-    """left^T sigma right with the vector axis first."""
-    products = [left[i] * sigma[i, j] * right[j] for i in range(3) for j in range(3)]
-    return torch.stack(products).sum(0)
+def _row_times_matrix(row: Tensor, matrix: Tensor) -> Tensor:
+    return geometry.sum_terms(row[:, None] * matrix, axis=0)
+
+
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    return geometry.sum_terms(left * right, axis=0)
 
 
 def _colors(gaussians: Gaussians, cameras: Cameras) -> Tensor:

@@ -38,10 +38,12 @@ def footprints(
     """Project the Gaussians and list the pixels each touches; arguments as in ``Renderer.render``.
 
     Raises:
-        ValueError: a Gaussian is not finite (names the field and the first bad index).
+        ValueError: a Gaussian is not finite (names the field and the first bad index), or is too
+            large for its dtype.
     """
     _require_finite(gaussians)
     projection = project(gaussians, cameras, settings)
+    _require_finite_ellipses(gaussians, projection)
     with torch.no_grad():
         depths = projection.depths.detach()
         exponent = settings.max_exponent(gaussians.opacities)[:, None, :].expand_as(depths)
@@ -49,6 +51,7 @@ def footprints(
         extent = Extent(
             means2d=projection.means2d.detach().flatten(1),
             covariances2d=projection.covariances2d.detach().flatten(1),
+            determinants2d=projection.determinants2d.detach().flatten(),
             max_exponent=exponent.flatten(),
             visible=visible.flatten(),
         )
@@ -63,13 +66,17 @@ def footprints(
 
 def falloff(seen: Footprints, settings: RenderSettings) -> Float[Tensor, " pair"]:
     """The 2D Gaussian of every pair at its pixel's centre, in [0, 1]; falloff cutoff applied."""
-    (means_x, means_y), (xx, xy, yy) = seen.projection.means2d, seen.projection.covariances2d
-    determinant = xx * yy - xy * xy
-    conic = torch.stack([means_x, means_y, yy / determinant, xy / determinant, xx / determinant])
-    mx, my, a, b, c = segments.gather(conic.flatten(1), seen.pairs.splat)
-    dx = (seen.pairs.x + 0.5) - mx
-    dy = (seen.pairs.y + 0.5) - my
-    values = torch.exp(-0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy)
+    means, (_, xy, yy) = seen.projection.means2d, seen.projection.covariances2d
+    # Squares of dy and of dx given dy: a sum of positive terms, without the cancellation of
+    # a dx^2 + 2 b dx dy + c dy^2.
+    table = torch.stack([*means, xy / yy, yy / seen.projection.determinants2d, 1.0 / yy])
+    mean_x, mean_y, slope, precision, precision_y = segments.gather(
+        table.flatten(1), seen.pairs.splat
+    )
+    x, y = seen.pairs.centre
+    dy = y - mean_y
+    dx = (x - mean_x) - slope * dy
+    values = torch.exp(-0.5 * (precision * dx * dx + precision_y * dy * dy))
     return values * (values >= settings.threshold) if settings.cutoff == "falloff" else values
 
 
@@ -138,3 +145,14 @@ def _require_finite(gaussians: Gaussians) -> None:
         if not bool(torch.isfinite(values).all()):
             index = tuple(int(i) for i in torch.nonzero(~torch.isfinite(values))[0])
             raise ValueError(f"Gaussians.{name}{list(index)} is {values[index]}; it must be finite")
+
+
+def _require_finite_ellipses(gaussians: Gaussians, projection: Projection) -> None:
+    finite = torch.isfinite(projection.determinants2d)
+    if not bool(finite.all()):
+        chain, view, gaussian = torch.nonzero(~finite)[0].tolist()
+        scales = gaussians.scales[chain, gaussian]
+        raise ValueError(
+            f"Gaussians.scales[{chain}, {gaussian}] is {scales.tolist()}; "
+            f"in view {view} it is too large for {scales.dtype}"
+        )

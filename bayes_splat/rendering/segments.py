@@ -14,19 +14,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def _scatter_sum(values: Tensor, index: Tensor, size: int) -> Tensor:
-    # bincount adds serially in list order: deterministic, and fast for a handful of rows.
-    rows = [torch.bincount(index, weights=row, minlength=size) for row in values]
-    return torch.stack(rows).to(values.dtype) if rows else values.new_zeros(0, size)
-
-
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, index: Tensor) -> Tensor:
         ctx.save_for_backward(index)
         ctx.size = table.shape[-1]
-        # Column by column: rows of a wide table are several times slower to fetch on a CPU.
-        return torch.stack([row[index] for row in table])
+        return table.index_select(-1, index)  # several times faster than table[:, index] on a CPU
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -38,7 +31,9 @@ class _ScatterSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, index: Tensor, size: int) -> Tensor:
         ctx.save_for_backward(index)
-        return _scatter_sum(values.detach(), index, size)
+        # A row is added up serially, in list order, by one thread.
+        sums = values.new_zeros(len(values), size)
+        return sums.scatter_add_(1, index.expand(len(values), -1), values)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
@@ -60,17 +55,21 @@ def scatter_sum(
     return _ScatterSum.apply(values, index, size)  # type: ignore[no-any-return,no-untyped-call]
 
 
-def _scan(values: Tensor, position: Tensor, product: bool) -> Tensor:
-    """Inclusive running product or sum inside segments (Hillis and Steele 1986)."""
-    result = values
+def _scan(
+    values: Tensor, position: Tensor, *, product: bool = False, backwards: bool = False
+) -> Tensor:
+    """Inclusive running sum or product inside segments (Hillis and Steele 1986)."""
+    result = values.clone()
     longest = int(position.max()) + 1 if position.numel() else 0
     shift = 1
     while shift < longest:
-        earlier = result[..., :-shift]
-        later = result[..., shift:]
-        combined = later * earlier if product else later + earlier
-        tail = torch.where(position[shift:] >= shift, combined, later)
-        result = torch.cat([result[..., :shift], tail], dim=-1)
+        before, after = result[..., :-shift], result[..., shift:]
+        source, target = (after, before) if backwards else (before, after)
+        is_same_segment = position[shift:] >= shift
+        if product:
+            target *= torch.where(is_same_segment, source, 1.0)
+        else:
+            target += torch.where(is_same_segment, source, 0.0)
         shift *= 2
     return result
 
@@ -79,7 +78,7 @@ def cumulative_sum(
     values: Float[Tensor, "*row pair"], position: Int[Tensor, " pair"]
 ) -> Float[Tensor, "*row pair"]:
     """Inclusive running sums inside segments; ``position`` counts from 0 in each segment."""
-    return _scan(values, position, product=False)
+    return _scan(values, position)
 
 
 class _Transmittance(torch.autograd.Function):
@@ -97,17 +96,10 @@ class _Transmittance(torch.autograd.Function):
         through, result, position = ctx.saved_tensors
         # T_j = prod_{i<j} (1 - a_i), so dL/da_i = -sum_{j>i} g_j T_j / (1 - a_i).
         weighted = gradient * result
-        reverse = _segment_end_distance(position)
-        suffix = _scan(weighted.flip(-1), reverse.flip(-1), product=False).flip(-1)
-        return -(suffix - weighted) / through, None
-
-
-def _segment_end_distance(position: Tensor) -> Tensor:
-    """How many pairs of the same segment come after each pair."""
-    starts = torch.nonzero(position == 0).squeeze(-1)
-    ends = torch.cat([starts[1:], starts.new_tensor([position.numel()])]) - 1
-    which = torch.cumsum((position == 0).long(), dim=0) - 1
-    return ends[which] - torch.arange(position.numel(), device=position.device)
+        suffix = _scan(weighted, position, backwards=True)
+        later = torch.zeros_like(suffix)
+        later[:-1] = torch.where(position[1:] > 0, suffix[1:], later[:-1])
+        return -later / through, None
 
 
 def transmittance(

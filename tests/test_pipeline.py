@@ -1,0 +1,260 @@
+"""The main job end to end on tiny pictures: what is written, and what bad input leads to."""
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bayes_splat import arviz_bridge, config, export, pipeline, results
+from bayes_splat.errors import BayesSplatError, ConfigError, ModelError, OutputError, SceneError
+from bayes_splat.scenes import synthetic
+
+SMALL = ("resolution=16", "chains=2", "draws=8", "warmup=4", "sampler.mala_steps=1")
+
+
+class Quiet:
+    """A progress display that remembers, and can interrupt the run at a step."""
+
+    def __init__(self, stop_at: int | None = None, stop_in: str = "sampling") -> None:
+        self.messages: list[str] = []
+        self.steps: list[tuple[str, int]] = []
+        self.stop_at, self.stop_in = stop_at, stop_in
+
+    def message(self, text: str) -> None:
+        self.messages.append(text)
+
+    def update(self, phase: str, step: int, total: int, info: object, seconds: float) -> None:
+        self.steps.append((phase, step))
+        if phase == self.stop_in and step == self.stop_at:
+            raise KeyboardInterrupt
+
+
+def run(out: Path, *overrides: str, progress: Quiet | None = None) -> pipeline.RunSummary:
+    options, _ = config.compose_config([*SMALL, f"out={out}", *overrides])
+    return pipeline.reconstruct(options, "seed: 0", progress or Quiet())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> pipeline.RunSummary:
+    return run(tmp_path_factory.mktemp("run") / "out")
+
+
+@pytest.fixture
+def photographed(tmp_path: Path) -> Path:
+    """The demo scene written to disk the way a user would have it."""
+    views = synthetic.demo_scene(32)
+    folder = tmp_path / "scene"
+    (folder / "images").mkdir(parents=True)
+    frames = []
+    for name, image, pose, k in zip(
+        views.names, views.images, views.cameras.extrinsics, views.cameras.intrinsics, strict=True
+    ):
+        pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
+        opengl = pose.double().clone()
+        opengl[:3, 1:3] *= -1
+        frames.append(
+            {
+                "file_path": f"images/{name}.png",
+                "transform_matrix": opengl.tolist(),
+                "fl_x": float(k[0, 0]),
+                "fl_y": float(k[1, 1]),
+                "cx": float(k[0, 2]),
+                "cy": float(k[1, 2]),
+                "w": 32,
+                "h": 24,
+            }
+        )
+    table = {"near": synthetic.NEAR, "far": synthetic.FAR, "frames": frames}
+    (folder / "transforms.json").write_text(json.dumps(table))
+    return folder
+
+
+# ----- what a run leaves behind -----
+
+
+def test_every_promised_file_is_written(finished):
+    names = {str(p.relative_to(finished.out)) for p in finished.out.rglob("*") if p.is_file()}
+    single = {"posterior.nc", "scene.ply", "summary.csv", "config.yaml", "run.json"}
+    pictures = {"mean.png", "std.png", "depth.png", "depth_std.png", "panel.png", "maps.npz"}
+    assert names == single | {f"target_{i}/{p}" for i in range(3) for p in pictures}
+
+
+def test_posterior_holds_the_promised_groups(finished):
+    container = results.load(finished.out / "posterior.nc")
+    for group in ("posterior", "sample_stats", "observed_data", "constant_data", "predictions"):
+        assert arviz_bridge.has_group(container, group), group
+    posterior = arviz_bridge.group(container, "posterior")
+    assert posterior["depth"].dims == ("chain", "draw", "gaussian")
+    assert posterior["depth"].shape == (2, 8, 2 * 12 * 16)
+    assert set(posterior.data_vars) == {"depth", "opacity", "noise_scale"}
+    assert {"acceptance_rate", "step_size", "lp", "energy", "diverging"} <= set(
+        arviz_bridge.group(container, "sample_stats").data_vars
+    )
+
+
+def test_scene_opens_again_and_lies_in_range(finished):
+    scene = export.read_ply(finished.out / "scene.ply")
+    assert len(scene) == 2 * 12 * 16
+    assert bool(torch.isfinite(scene.means).all())
+
+
+def test_run_json_counts_renders_and_names_versions(finished):
+    record = json.loads((finished.out / "run.json").read_text())
+    sampling = record["renders"]["sampling"]
+    # 12 sweeps of 2 chains x 2 views, each with at least two gradients.
+    assert sampling["differentiable"] >= 12 * 2 * 2 * 2
+    assert sampling["forward"] > sampling["differentiable"]
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["seed"] == 0
+    assert len(record["scores"]["psnr"]) == 3
+    assert record["is_converged"] is False
+
+
+def test_summary_has_five_lines_a_verdict_and_the_place(finished):
+    lines = finished.text.splitlines()
+    assert len(lines) == 7
+    assert lines[5].startswith("Not converged")
+    assert str(finished.out) in lines[6]
+
+
+def test_maps_are_the_prediction(finished):
+    maps = np.load(finished.out / "target_0" / "maps.npz")
+    assert maps["mean"].shape == (12, 16, 3)
+    assert (maps["std"] >= maps["epistemic_std"]).all()
+
+
+def test_same_seed_same_draws_and_another_seed_others(finished, tmp_path):
+    def depths(summary: pipeline.RunSummary) -> np.ndarray:
+        container = results.load(summary.out / "posterior.nc")
+        return np.asarray(arviz_bridge.group(container, "posterior")["depth"])
+
+    again, other = run(tmp_path / "again"), run(tmp_path / "other", "seed=1")
+    assert (depths(finished) == depths(again)).all()
+    assert (depths(finished) != depths(other)).any()
+
+
+@pytest.mark.parametrize("sampler", ["mala", "sgld"])
+def test_other_samplers_run(sampler, tmp_path):
+    options = [o for o in SMALL if "mala_steps" not in o]
+    parsed, _ = config.compose_config([*options, f"out={tmp_path}", f"sampler={sampler}"])
+    assert pipeline.reconstruct(parsed, "", Quiet()).scores["psnr"]
+
+
+# ----- interruption -----
+
+
+def test_interrupted_run_keeps_what_it_had(tmp_path):
+    summary = run(tmp_path / "out", progress=Quiet(stop_at=5))
+    assert summary.is_interrupted
+    container = results.load(summary.out / "posterior.nc")
+    assert 4 <= arviz_bridge.group(container, "posterior").sizes["draw"] <= 5
+    assert "interrupted" in summary.text
+
+
+def test_terminate_signal_counts_as_interruption(tmp_path):
+    class Terminated(Quiet):
+        def update(self, phase: str, step: int, total: int, info: object, seconds: float) -> None:
+            if (phase, step) == ("sampling", 3):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    assert threading.current_thread() is threading.main_thread()
+    assert run(tmp_path / "out", progress=Terminated()).is_interrupted
+
+
+def test_interruption_before_the_first_draw_is_passed_on(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "out", progress=Quiet(stop_at=2, stop_in="warmup"))
+
+
+def test_time_limit_ends_the_run_with_what_it_has(tmp_path):
+    summary = run(tmp_path / "out", "draws=5000", "warmup=1", "time_limit=3")
+    assert summary.is_interrupted
+    container = results.load(summary.out / "posterior.nc")
+    assert 0 < arviz_bridge.group(container, "posterior").sizes["draw"] < 5000
+
+
+# ----- views -----
+
+
+def test_folder_scene_gives_asked_frames_in_order(photographed):
+    options, _ = config.compose_config(
+        [f"scene={photographed}", "context=[1,0]", "targets=[4,2]", "resolution=16"]
+    )
+    context, targets = pipeline.load_views(options)
+    assert context.names == ("context_1", "context_0")
+    assert targets.names == ("target_2", "target_0")
+    assert context.images.shape == (2, 3, 12, 16)
+
+
+def test_targets_default_to_the_nearest_frames(photographed):
+    options, _ = config.compose_config([f"scene={photographed}", "resolution=16"])
+    context, targets = pipeline.load_views(options)
+    assert context.names == ("context_0", "context_1")
+    assert set(targets.names) == {"target_0", "target_1", "target_2"}
+
+
+def test_split_sets_frames_and_depth_range(photographed):
+    split = {"name": "easy", "context": [0, 1], "targets": [3], "near": 1.5, "far": 9.0}
+    (photographed / "splits.json").write_text(json.dumps([split]))
+    options, _ = config.compose_config([f"scene={photographed}", "split=easy", "far=8"])
+    context, targets = pipeline.load_views(options)
+    assert targets.names == ("target_1",)
+    assert float(context.cameras.near[0]) == 1.5
+    assert float(context.cameras.far[0]) == 8.0
+
+
+BAD = [
+    (["context=[0,99]"], SceneError, "99"),
+    (["near=5", "far=2"], ConfigError, "near"),
+    (["far=0.5"], SceneError, "near"),
+    (["split=none"], SceneError, "splits.json"),
+    (["context=[0,1]", "targets=[1]"], ConfigError, "target"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "error", "words"), BAD)
+def test_bad_choices_are_one_clear_sentence(photographed, overrides, error, words):
+    with pytest.raises(error, match=words):
+        options, _ = config.compose_config([f"scene={photographed}", *overrides])
+        pipeline.load_views(options)
+
+
+def test_missing_scene_names_the_folder(tmp_path):
+    options, _ = config.compose_config([f"scene={tmp_path / 'nowhere'}"])
+    with pytest.raises(SceneError, match="nowhere"):
+        pipeline.load_views(options)
+
+
+def test_views_that_do_not_overlap_are_refused(photographed, tmp_path):
+    table = json.loads((photographed / "transforms.json").read_text())
+    turned = np.array(table["frames"][1]["transform_matrix"])
+    turned[:3, [0, 2]] *= -1  # looks the other way
+    table["frames"][1]["transform_matrix"] = turned.tolist()
+    (photographed / "transforms.json").write_text(json.dumps(table))
+    with pytest.raises(ModelError, match="overlap"):
+        run(tmp_path / "out", f"scene={photographed}", "targets=[2]")
+
+
+@pytest.mark.parametrize("override", ["split=a", "near=1", "context=[0,7]"])
+def test_options_that_do_not_go_with_demo(override):
+    options, _ = config.compose_config([override])
+    with pytest.raises(ConfigError, match="demo"):
+        pipeline.load_views(options)
+
+
+def test_out_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OutputError, match="file"):
+        run(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_errors_of_users_are_of_one_family():
+    assert all(issubclass(e, BayesSplatError) for e in (SceneError, ConfigError, ModelError))
