@@ -8,8 +8,6 @@ Viewers and ``Gaussians`` agree on colour = 0.5 + sum_k harmonics_k Y_k, so coef
 unchanged.
 """
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +17,18 @@ from plyfile import PlyData, PlyElement, PlyParseError
 from torch import Tensor
 
 from bayes_splat.errors import OutputError, SceneError
+from bayes_splat.files import atomic_path
 from bayes_splat.types import Gaussians
 
 _OPACITY_MARGIN = 1e-6
 """Opacities are kept this far from 0 and 1, where the logit is infinite."""
 
 
-def write_ply(path: Path, gaussians: Gaussians) -> None:
+def write_ply(path: Path | str, gaussians: Gaussians) -> None:
     """Write one scene; the file appears complete or not at all.
 
     Args:
-        path: the file; its folder must exist.
+        path: the file; missing folders are made.
         gaussians: without chain axis. Quaternions are normalised, opacities kept 1e-6 away from 0
             and 1.
 
@@ -58,22 +57,11 @@ def write_ply(path: Path, gaussians: Gaussians) -> None:
     for label, column in zip(labels, values.T.numpy(), strict=True):
         vertices[label] = column
     ply = PlyData([PlyElement.describe(vertices, "vertex")], text=False, byte_order="<")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as stream:
-            ply.write(stream)
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error}); choose a folder with room and "
-            "permission."
-        ) from error
-    finally:
-        with suppress(OSError):  # gone where the writing went well
-            part.unlink()
+    with atomic_path(path) as partial, partial.open("wb") as stream:
+        ply.write(stream)
 
 
-def read_ply(path: Path) -> Gaussians:
+def read_ply(path: Path | str) -> Gaussians:
     """Read what ``write_ply`` or a 3D Gaussian Splatting trainer wrote, as float32.
 
     Raises:

@@ -13,17 +13,24 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from bayes_splat import diagnostics, export, metrics, report, results, site_table
+from bayes_splat import (
+    arviz_bridge,
+    diagnostics,
+    export,
+    metrics,
+    report,
+    results,
+    site_table,
+    view_choice,
+)
 from bayes_splat.config import RunConfig
 from bayes_splat.diagnostics import PixelDiagnostics, PixelGrid, Verdict
-from bayes_splat.errors import ConfigError
 from bayes_splat.files import atomic_path, output_error
 from bayes_splat.inference import sample_posterior
 from bayes_splat.models import plane_sweep
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering.renderer import CountingRenderer, make_renderer
 from bayes_splat.samplers.sampling import Draws
-from bayes_splat.scenes import loader, splits, synthetic
 from bayes_splat.types import Gaussians, Views
 from bayes_splat.uncertainty import Prediction, PredictionAccumulator, combine_channels
 
@@ -95,7 +102,7 @@ def reconstruct(config: RunConfig, composed: str, progress: Progress) -> RunSumm
     started = time.perf_counter()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    context, targets = load_views(config)
+    context, targets = view_choice.load_views(config)
     out = _output_folder(config)
     _write_text(out / "config.yaml", composed)
 
@@ -131,7 +138,9 @@ def reconstruct(config: RunConfig, composed: str, progress: Progress) -> RunSumm
     run = {
         "seed": config.seed,
         "versions": _versions(),
-        "seconds": {**draws.seconds, "total": seconds},
+        "seconds": {**draws.seconds, "rest": seconds - sum(draws.seconds.values())},
+        "num_chains": judged.num_chains,
+        "num_draws": judged.num_draws,
         "renders": counted,
         "scores": scores,
         "verdict": verdict.sentence,
@@ -147,37 +156,6 @@ def reconstruct(config: RunConfig, composed: str, progress: Progress) -> RunSumm
         prediction, judged, verdict, out=out, seconds=seconds, images=_photographs(targets)
     )
     return RunSummary(text, out, draws.is_interrupted, scores)
-
-
-def load_views(config: RunConfig) -> tuple[Views, Views]:
-    """The context and the target views that the options ask for.
-
-    Raises:
-        BayesSplatError: a scene, split or frame that does not exist or cannot be used.
-    """
-    if config.scene == "demo":
-        return _demo_views(config)
-    folder = Path(config.scene)
-    loader.find(folder)
-    context, targets, near, far = config.context, config.targets, config.near, config.far
-    if config.split is not None:
-        split = splits.load_split(folder, config.split)
-        context = context or list(split.context)
-        targets = targets or list(split.targets)
-        near, far = near or split.near, far or split.far
-    context = context or [0, 1]
-    if not targets:
-        targets = _nearest_frames(folder, context, count=4)
-    both = sorted(set(context) & set(targets))
-    if both:
-        raise ConfigError(
-            f"targets is {targets} but {both} is in context too; a target must be a frame that the "
-            "model does not see"
-        )
-    views = loader.load(
-        folder, [*context, *targets], resolution=config.resolution, near=near, far=far
-    )
-    return views[: len(context)], views[len(context) :]
 
 
 def predict(
@@ -280,7 +258,7 @@ def _write(
     """Pictures, tables, the scene and the draws."""
     sites = {name: values.numpy() for name, values in draws.sites.items()}
     site_table.write_table(out / "summary.csv", site_table.site_table(sites, judged))
-    export.write_ply(out / "scene.ply", _mean_scene(model, draws))
+    export.write_ply(out / "scene.ply", mean_scene(model, draws))
     shape = (len(targets), *targets.cameras.image_shape)
     found = diagnostics.diagnose_pixels(mapped.color, mapped.depth)
     report.write_targets(
@@ -290,7 +268,14 @@ def _write(
         images=_photographs(targets),
         rhat=diagnostics.rhat_map(found, mapped.grid, shape),
     )
-    container = results.build(
+    results.save(to_arviz(model, draws, pixels, targets, seed=seed), out / "posterior.nc")
+
+
+def to_arviz(
+    model: SplatModel, draws: Draws, pixels: PixelDraws, targets: Views, *, seed: int = 0
+) -> arviz_bridge.Container:
+    """Draws, statistics, data and rendered target pixels as ArviZ groups."""
+    return results.build(
         sites=draws.sites,
         stats=draws.stats,
         warmup_stats=draws.warmup_stats,
@@ -309,47 +294,13 @@ def _write(
             "seed": ((), seed),
         },
     )
-    results.save(container, out / "posterior.nc")
 
 
-def _mean_scene(model: SplatModel, draws: Draws) -> Gaussians:
+def mean_scene(model: SplatModel, draws: Draws) -> Gaussians:
     """One scene for viewers: posterior median depth and mean opacity of every Gaussian."""
     depth = draws.sites["depth"].flatten(0, 1).median(0).values
     opacity = draws.sites["opacity"].flatten(0, 1).mean(0)
     return model.proposal.gaussians(depth, opacity)
-
-
-def _demo_views(config: RunConfig) -> tuple[Views, Views]:
-    for name in ("split", "near", "far"):
-        if getattr(config, name) is not None:
-            raise ConfigError(
-                f"{name}={getattr(config, name)} does not go with scene=demo, which brings its own"
-            )
-    views = synthetic.demo_scene(config.resolution)
-    context = config.context or [0, 1]
-    targets = config.targets or [i for i in range(len(views)) if i not in context]
-    for name, frames in (("context", context), ("targets", targets)):
-        if max(frames) >= len(views):
-            raise ConfigError(f"{name} is {frames} but scene=demo has frames 0 to {len(views) - 1}")
-    return views[context], views[targets]
-
-
-def _nearest_frames(folder: Path, context: list[int], count: int) -> list[int]:
-    """Frames that stand nearest to a context camera and look the same way within 45 degrees."""
-    poses = loader.poses(folder)
-    seen = [poses[i] for i in context if i in poses]
-    distances = {}
-    for index, pose in poses.items():
-        alike = [c for c in seen if float(c[:3, 2] @ pose[:3, 2]) > 0.7]
-        if index not in context and alike:
-            distances[index] = min(float((c[:3, 3] - pose[:3, 3]).norm()) for c in alike)
-    nearest = sorted(distances, key=lambda i: (distances[i], i))[:count]
-    if seen and not nearest:
-        raise ConfigError(
-            f"{folder} has no frame that looks the way of context={context} and could be a target; "
-            "name some with targets=[...]"
-        )
-    return nearest or [0]
 
 
 def _output_folder(config: RunConfig) -> Path:

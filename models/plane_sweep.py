@@ -49,9 +49,9 @@ def propose(views: Views, config: PlaneSweepConfig | None = None) -> DepthPropos
     _require_overlap(views, sweeps, config.min_overlap)
     costs = torch.stack([_view_cost(views, sweeps, i, config) for i in range(len(views))])
     temperature = _fit_temperature(costs, sweeps, config)
-    log_phi = _agree(torch.log_softmax(-costs / temperature, dim=1), sweeps, config)
+    log_phi = _log_softmax(_agree(_log_softmax(-costs / temperature), sweeps, config))
     planes = rearrange(
-        log_phi.softmax(1),
+        log_phi.exp(),
         "view (bucket plane) h w -> (view h w) bucket plane",
         bucket=config.num_buckets,
     )
@@ -201,7 +201,7 @@ def _fit_temperature(
     candidates: list[float] = [0.005 * 2.0 ** (k / 2) for k in range(15)]
     scores = []
     for temperature in candidates:
-        volumes = torch.softmax(-costs / temperature, dim=1)
+        volumes = _log_softmax(-costs / temperature).exp()
         logs = []
         for i in range(len(costs)):
             for values, inside in _look_up(volumes, sweeps, i):
@@ -209,6 +209,14 @@ def _fit_temperature(
                 logs.append(torch.log(0.9 * said + outlier)[inside.gather(0, best[i])[0]])
         scores.append(float(torch.cat(logs).double().mean()))
     return max(zip(scores, candidates, strict=True))[1]
+
+
+def _log_softmax(
+    scores: Float[Tensor, "view plane height width"],
+) -> Float[Tensor, "view plane height width"]:
+    """Over planes. Torch's own on an inner axis rounds differently where threads share the work."""
+    last = rearrange(scores, "view plane h w -> view h w plane").contiguous()
+    return rearrange(last.log_softmax(-1), "view h w plane -> view plane h w").contiguous()
 
 
 def _agree(

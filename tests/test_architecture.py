@@ -21,7 +21,8 @@ PAGE = (  # from top to bottom; a room stands for all its modules
     ("__main__",),
     ("cli",),
     ("pipeline",),
-    ("evaluation", "inference", "config", "progress"),
+    ("evaluation", "inference", "view_choice"),
+    ("config", "progress"),
     (
         "arviz_bridge",
         "convergence",

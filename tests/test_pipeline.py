@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from bayes_splat import arviz_bridge, config, export, pipeline, results
 from bayes_splat.errors import BayesSplatError, ConfigError, ModelError, OutputError, SceneError
-from bayes_splat.scenes import synthetic
+from tests.helpers_disk import write_demo_scene
 
 SMALL = ("resolution=16", "chains=2", "draws=8", "warmup=4", "sampler.mala_steps=1")
 
@@ -43,37 +42,6 @@ def run(out: Path, *overrides: str, progress: Quiet | None = None) -> pipeline.R
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> pipeline.RunSummary:
     return run(tmp_path_factory.mktemp("run") / "out")
-
-
-@pytest.fixture
-def photographed(tmp_path: Path) -> Path:
-    """The demo scene written to disk the way a user would have it."""
-    views = synthetic.demo_scene(32)
-    folder = tmp_path / "scene"
-    (folder / "images").mkdir(parents=True)
-    frames = []
-    for name, image, pose, k in zip(
-        views.names, views.images, views.cameras.extrinsics, views.cameras.intrinsics, strict=True
-    ):
-        pixels = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-        Image.fromarray(pixels).save(folder / "images" / f"{name}.png")
-        opengl = pose.double().clone()
-        opengl[:3, 1:3] *= -1
-        frames.append(
-            {
-                "file_path": f"images/{name}.png",
-                "transform_matrix": opengl.tolist(),
-                "fl_x": float(k[0, 0]),
-                "fl_y": float(k[1, 1]),
-                "cx": float(k[0, 2]),
-                "cy": float(k[1, 2]),
-                "w": 32,
-                "h": 24,
-            }
-        )
-    table = {"near": synthetic.NEAR, "far": synthetic.FAR, "frames": frames}
-    (folder / "transforms.json").write_text(json.dumps(table))
-    return folder
 
 
 # ----- what a run leaves behind -----
@@ -180,59 +148,11 @@ def test_time_limit_ends_the_run_with_what_it_has(tmp_path):
     assert 0 < arviz_bridge.group(container, "posterior").sizes["draw"] < 5000
 
 
-# ----- views -----
+# ----- bad input -----
 
 
-def test_folder_scene_gives_asked_frames_in_order(photographed):
-    options, _ = config.compose_config(
-        [f"scene={photographed}", "context=[1,0]", "targets=[4,2]", "resolution=16"]
-    )
-    context, targets = pipeline.load_views(options)
-    assert context.names == ("context_1", "context_0")
-    assert targets.names == ("target_2", "target_0")
-    assert context.images.shape == (2, 3, 12, 16)
-
-
-def test_targets_default_to_the_nearest_frames(photographed):
-    options, _ = config.compose_config([f"scene={photographed}", "resolution=16"])
-    context, targets = pipeline.load_views(options)
-    assert context.names == ("context_0", "context_1")
-    assert set(targets.names) == {"target_0", "target_1", "target_2"}
-
-
-def test_split_sets_frames_and_depth_range(photographed):
-    split = {"name": "easy", "context": [0, 1], "targets": [3], "near": 1.5, "far": 9.0}
-    (photographed / "splits.json").write_text(json.dumps([split]))
-    options, _ = config.compose_config([f"scene={photographed}", "split=easy", "far=8"])
-    context, targets = pipeline.load_views(options)
-    assert targets.names == ("target_1",)
-    assert float(context.cameras.near[0]) == 1.5
-    assert float(context.cameras.far[0]) == 8.0
-
-
-BAD = [
-    (["context=[0,99]"], SceneError, "99"),
-    (["near=5", "far=2"], ConfigError, "near"),
-    (["far=0.5"], SceneError, "near"),
-    (["split=none"], SceneError, "splits.json"),
-    (["context=[0,1]", "targets=[1]"], ConfigError, "target"),
-]
-
-
-@pytest.mark.parametrize(("overrides", "error", "words"), BAD)
-def test_bad_choices_are_one_clear_sentence(photographed, overrides, error, words):
-    with pytest.raises(error, match=words):
-        options, _ = config.compose_config([f"scene={photographed}", *overrides])
-        pipeline.load_views(options)
-
-
-def test_missing_scene_names_the_folder(tmp_path):
-    options, _ = config.compose_config([f"scene={tmp_path / 'nowhere'}"])
-    with pytest.raises(SceneError, match="nowhere"):
-        pipeline.load_views(options)
-
-
-def test_views_that_do_not_overlap_are_refused(photographed, tmp_path):
+def test_views_that_do_not_overlap_are_refused(tmp_path):
+    photographed = write_demo_scene(tmp_path / "scene")
     table = json.loads((photographed / "transforms.json").read_text())
     turned = np.array(table["frames"][1]["transform_matrix"])
     turned[:3, [0, 2]] *= -1  # looks the other way
@@ -240,13 +160,6 @@ def test_views_that_do_not_overlap_are_refused(photographed, tmp_path):
     (photographed / "transforms.json").write_text(json.dumps(table))
     with pytest.raises(ModelError, match="overlap"):
         run(tmp_path / "out", f"scene={photographed}", "targets=[2]")
-
-
-@pytest.mark.parametrize("override", ["split=a", "near=1", "context=[0,7]"])
-def test_options_that_do_not_go_with_demo(override):
-    options, _ = config.compose_config([override])
-    with pytest.raises(ConfigError, match="demo"):
-        pipeline.load_views(options)
 
 
 def test_out_that_is_a_file_is_refused(tmp_path):

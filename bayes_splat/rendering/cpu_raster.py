@@ -16,6 +16,7 @@ from bayes_splat.rendering.cpu_compile import inner, kernel
 from bayes_splat.rendering.cpu_lists import sort_entries
 from bayes_splat.rendering.cpu_simd import (
     LANES,
+    ROUNDER,
     any_lane,
     broadcast,
     ceil,
@@ -31,7 +32,6 @@ from bayes_splat.rendering.cpu_simd import (
     magnitude,
     maximum,
     minimum,
-    nearest,
     select,
     square_root,
     store,
@@ -62,6 +62,30 @@ _NEVER = 1e9
 _SMALLEST_ALPHA = 1e-10  # as in the reference, for the depth of a pixel that nothing covers
 
 
+import os
+_V=os.environ.get("V","E5")
+if _V=="E5":
+    @inner
+    def _poly(x):
+        square = x * x
+        low = fma(x, -0.69314694, 1.0000001)
+        middle = fma(x, -0.05550713, 0.2402212)
+        high = fma(x, -0.0013276472, 0.009675541)
+        return fma(fma(high, square, middle), square, low)
+elif _V=="H5":
+    @inner
+    def _poly(x):
+        return fma(fma(fma(fma(fma(x, -0.0013276472, 0.009675541),x,-0.05550713),x,0.2402212),x,-0.69314694),x,1.0000001)
+elif _V=="H4":
+    @inner
+    def _poly(x):
+        return fma(fma(fma(fma(x,0.009570102,-0.05591786),x,0.24024744),x,-0.6931218),x,0.9999993)
+elif _V=="E4":
+    @inner
+    def _poly(x):
+        square=x*x
+        return fma(fma(fma(x,0.009570102,-0.05591786),x,0.24024744),square,fma(x,-0.6931218,0.9999993))
+
 @inner
 def exp2_negative(exponent):
     """2 ** -exponent for exponents in [0, 126], relative error below 3e-7.
@@ -69,13 +93,9 @@ def exp2_negative(exponent):
     The exponent is split at the nearest whole number; a polynomial of degree five, a relative
     minimax fit on [-1/2, 1/2], does the rest.
     """
-    whole = nearest(-exponent)
-    x = -exponent - whole
-    square = x * x
-    low = fma(x, 0.69314694, 1.0000001)
-    middle = fma(x, 0.05550713, 0.2402212)
-    high = fma(x, 0.0013276472, 0.009675541)
-    return times_power_of_two(fma(fma(high, square, middle), square, low), whole)
+    rounded = ROUNDER - exponent
+    rest = exponent + (rounded - ROUNDER)
+    return times_power_of_two(_poly(rest), rounded)
 
 
 @inner

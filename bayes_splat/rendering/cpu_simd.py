@@ -240,27 +240,25 @@ def ceil(typingctx: Any, a: Any) -> Any:
 
 
 @intrinsic
-def nearest(typingctx: Any, a: Any) -> Any:
-    """The nearest whole number."""
-    return vector(a), _unary("rint")
-
-
-@intrinsic
 def magnitude(typingctx: Any, a: Any) -> Any:
     return vector(a), _unary("fabs")
 
 
+ROUNDER = 1.5 * 2.0**23
+"""Added to a float of moderate size, it leaves the nearest whole number in the lowest bits."""
+
+
 @intrinsic
-def times_power_of_two(typingctx: Any, a: Any, power: Any) -> Any:
-    """a * 2**power for a whole power, by adding it to the exponent bits of a normal number."""
+def times_power_of_two(typingctx: Any, a: Any, rounded: Any) -> Any:
+    """a * 2**n where ``rounded`` is n + ROUNDER, by adding n to the exponent bits of a."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        whole = builder.fptosi(args[1], _INTEGERS)
-        shifted = builder.shl(whole, ir.Constant(_INTEGERS, [23] * LANES))
-        bits = builder.add(builder.bitcast(args[0], _INTEGERS), shifted)
-        return builder.bitcast(bits, _VECTOR)
+        bits = builder.bitcast(args[1], _INTEGERS)
+        shifted = builder.shl(bits, ir.Constant(_INTEGERS, [23] * LANES))
+        total = builder.add(builder.bitcast(args[0], _INTEGERS), shifted)
+        return builder.bitcast(total, _VECTOR)
 
-    return vector(a, power), codegen
+    return vector(a, rounded), codegen
 
 
 def _constant(values: list[float]) -> Any:

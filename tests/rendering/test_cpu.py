@@ -90,7 +90,7 @@ def test_dense_opaque_scene_reaches_the_early_stop_and_the_clamp(cutoff):
 
 @example_settings(max_examples=6)
 @given(
-    cutoff=st.sampled_from(CUTOFFS), number=st.integers(0, 60), seed=st.integers(0, 2**20)
+    cutoff=st.sampled_from(CUTOFFS), number=st.integers(1, 60), seed=st.integers(0, 2**20)
 )
 def test_chosen_pixels(cutoff, number, seed):
     """A list of its own for every chain, in any order, with repetitions."""

@@ -110,7 +110,7 @@ def test_gaussians_that_will_be_culled_have_finite_projections_and_gradients(z):
         "rotations": gaussians.rotations.requires_grad_(),
     }
     projection = project(replace(gaussians, **leaves), cameras, SETTINGS)
-    sum(t.sum() for t in projection).backward()
+    torch.stack([t.sum() for t in projection]).sum().backward()
     assert all(torch.isfinite(t).all() for t in projection)
     assert all(
         leaf.grad is not None and torch.isfinite(leaf.grad).all() for leaf in leaves.values()

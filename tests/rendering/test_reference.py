@@ -184,6 +184,14 @@ def test_alpha_is_clamped():
         assert gradient.item() == 0.0
 
 
+def test_the_faintest_gaussians_are_cut_off_by_alpha_and_not_by_falloff():
+    faint = one_gaussian((1e3, 1e3, 1e3), opacity=0.99 / 255)
+    assert (reference.render(faint, straight_camera(), ALPHA).alphas == 0).all()
+    assert len(reference.footprints(faint, straight_camera(), ALPHA).pairs.splat) == 0
+    seen = reference.render(faint, straight_camera(), FALLOFF).alphas
+    torch.testing.assert_close(seen, torch.full_like(seen, 0.99 / 255), rtol=1e-4, atol=0)
+
+
 # Sorting
 
 
@@ -389,7 +397,7 @@ def test_needles_do_not_lose_their_shape_in_single_precision(length):
 def picture_and_gradients(gaussians, cameras, settings):
     leaves = {name: getattr(gaussians, name).clone().requires_grad_() for name in FIELDS}
     picture = reference.render(Gaussians(**leaves), cameras, settings)
-    energy = sum(values.square().sum((-2, -1)).sum() for values in picture)
+    energy = torch.stack([v.square().sum((-2, -1)).sum() for v in picture]).sum()
     return [*picture, *torch.autograd.grad(energy, list(leaves.values()))]
 
 
