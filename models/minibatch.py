@@ -35,7 +35,8 @@ class TileBatches:
         """Flat indices over (view, height, width), as the model's argument ``pixels``."""
         listed = self._tile_by_tile()
         total = listed.numel()
-        runs = max(1, round(self.fraction * total / self.tile**2))
+        # The whole circle is one run: several of equal length might leave out a pixel or two.
+        runs = 1 if self.fraction == 1.0 else max(1, round(self.fraction * total / self.tile**2))
         length = min(total // runs, max(1, round(self.fraction * total / runs)))
         inside = torch.arange(runs)[:, None] * total // runs + torch.arange(length)
         starts = [int(torch.randint(total, (), generator=g)) for g in generators]

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import torch
 from pyro.distributions import AffineBeta, InverseGamma, TorchDistribution, TransformedDistribution
 from torch import Size, Tensor
-from torch.distributions import biject_to, constraints
+from torch.distributions import biject_to, constraints, transform_to
 from torch.distributions.transforms import (
     ComposeTransform,
     PowerTransform,
@@ -71,6 +71,7 @@ class RelativeDisparityToDepth(Transform):
 
 
 @biject_to.register(DepthRange)  # type: ignore[untyped-decorator]
+@transform_to.register(DepthRange)  # type: ignore[untyped-decorator]
 def _to_depth_range(constraint: DepthRange) -> Transform:
     to_depth = RelativeDisparityToDepth(constraint.near, constraint.far)
     return ComposeTransform([SigmoidTransform(), to_depth])

@@ -11,6 +11,7 @@ import torch
 from gsplat.cuda import _torch_impl as gsplat
 from torch import Tensor
 
+from bayes_splat import geometry, harmonics
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians
 
@@ -70,6 +71,57 @@ def random_gaussians(
         opacities=uniform(*opacities),
         harmonics=uniform(-1.0, 1.0, 3, (degree + 1) ** 2),
     )
+
+
+def one_gaussian(scales=(0.5, 0.5, 0.5), opacity=0.9, mean=(0.0, 0.0, 2.0)) -> Gaussians:
+    return Gaussians(
+        means=torch.tensor([[mean]], dtype=torch.float64),
+        scales=torch.tensor([[scales]], dtype=torch.float64),
+        rotations=torch.tensor([[[0.9, 0.1, -0.2, 0.4]]], dtype=torch.float64),
+        opacities=torch.tensor([[opacity]], dtype=torch.float64),
+        harmonics=harmonics.from_colors(torch.tensor([[[0.8, 0.4, 0.1]]], dtype=torch.float64)),
+    )
+
+
+def straight_camera(image_shape=(7, 9), num_views=1) -> Cameras:
+    """Looks along z from the origin; its axis meets the middle of the picture."""
+    height, width = image_shape
+    intrinsics = [[10.0, 0, width / 2], [0, 10.0, height / 2], [0, 0, 1]]
+    ones = torch.ones(num_views, dtype=torch.float64)
+    return Cameras(
+        torch.eye(4, dtype=torch.float64).repeat(num_views, 1, 1),
+        torch.tensor(intrinsics, dtype=torch.float64).repeat(num_views, 1, 1),
+        ones,
+        4 * ones,
+        image_shape,
+    )
+
+
+def pixel_aligned_scene(
+    num_chains: int,
+    image_shape: tuple[int, int],
+    dtype: torch.dtype = torch.float32,
+    degree: int = 0,
+) -> tuple[Gaussians, Cameras]:
+    """As the main job has them: a Gaussian a pixel of two views, at random depths."""
+    width = image_shape[1]
+    cameras = straight_camera(image_shape, 2)
+    cameras.extrinsics[1, 0, 3] = 0.3
+    cameras.intrinsics[:, [0, 1], [0, 1]] = 1.2 * width
+    generator = torch.Generator().manual_seed(0)
+    origins, directions = (rays.reshape(-1, 3) for rays in geometry.camera_rays(cameras))
+    size = (num_chains, len(origins))
+    disparity, opacities = torch.rand((2, *size), generator=generator, dtype=torch.float64)
+    depths = geometry.relative_disparity_to_depth(disparity, 1.0, 4.0)[..., None]
+    coefficients = torch.randn((*size, 3, (degree + 1) ** 2), generator=generator).double()
+    gaussians = Gaussians(
+        means=origins + depths * directions,
+        scales=(depths * 0.5 / (1.2 * width)).expand(*size, 3),
+        rotations=torch.tensor([1.0, 0, 0, 0]).expand(*size, 4),
+        opacities=0.999 * opacities,
+        harmonics=coefficients,
+    )
+    return gaussians.to(dtype), cameras.to(dtype)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,18 @@
 """Tiny splat scenes with everything random, and the joint-distribution check of kernels on them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 from bayes_splat import geometry, harmonics
+from bayes_splat.models.minibatch import TileBatches
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.settings import ModelConfig
 from bayes_splat.models.splat_model import SplatModel
@@ -210,3 +214,38 @@ def kolmogorov_smirnov(uniform: Tensor) -> float:
 def with_probabilities(proposal: DepthProposal, probabilities: Tensor) -> DepthProposal:
     """The proposal with other probabilities of its buckets."""
     return replace(proposal, probabilities=probabilities)
+
+
+def every_batch(batches: TileBatches, num_starts: int) -> dict[str, Tensor]:
+    """One chain for each start that ``TileBatches`` may draw."""
+    with pytest.MonkeyPatch.context() as patch:
+        starts = iter(range(num_starts))
+        patch.setattr(torch, "randint", lambda *_, **__: torch.tensor(next(starts)))
+        return batches.draw([torch.Generator()] * num_starts)
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """So many threads for PyTorch meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class GridDistribution:
+    """Cumulative distribution of a density known on a grid up to a constant."""
+
+    def __init__(self, grid: Tensor, log_density: Tensor) -> None:
+        density = (log_density - log_density.max()).exp()
+        pieces = 0.5 * (density[1:] + density[:-1]) * grid.diff()
+        self.grid = grid
+        self.cumulative = torch.cat([torch.zeros(1).double(), pieces.cumsum(0)]) / pieces.sum()
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return torch.from_numpy(np.interp(values, self.grid, self.cumulative))
+
+    def quantile(self, shares: Tensor) -> Tensor:
+        return torch.from_numpy(np.interp(shares, self.cumulative, self.grid))

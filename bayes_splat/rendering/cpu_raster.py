@@ -43,7 +43,7 @@ TILE = 32
 """Largest width and height of a tile."""
 
 _ROW = TILE + 8  # a block may start at the last column
-_PLANE = _ROW * TILE
+_PLANE = _ROW * TILE + 2 * LANES  # no two planes a multiple of 4 KiB apart, see "4K aliasing"
 _PLANES = 8
 _LEFT, _BLOCKS = _PLANES * _PLANE, _PLANES * _PLANE + LANES
 _FIRST, _LAST = _BLOCKS + LANES, _BLOCKS + LANES + (TILE // 8) * LANES
@@ -383,21 +383,26 @@ def draw_tiles_backward(
                     h_block, h_dy = zero, zero
                     for _ in range(first, last + 1):
                         exponent = fma(fma(c, dy, linear), dy, constant)
-                        draws = (exponent <= rim) & (load(work, i + 6 * _PLANE) > number)
-                        raw = select(draws, opacity * exp2_negative(exponent), 0.0)
+                        raw = select(
+                            exponent <= rim, opacity * exp2_negative(exponent), 0.0
+                        )
                         alpha = minimum(raw, max_alpha_)
-                        through = divide(load(work, i), 1.0 - alpha)
-                        store(work, i, through)
+                        through = load(work, i)
                         weight = alpha * through
+                        rest = through - weight
+                        stops = rest <= broadcast(-1.0)
+                        weight = select(stops, 0.0, weight)
+                        store(work, i, select(stops, -magnitude(through), rest))
                         g_red, g_green = load(work, i + _PLANE), load(work, i + 2 * _PLANE)
                         g_blue, g_depth = load(work, i + 3 * _PLANE), load(work, i + 4 * _PLANE)
-                        seen = fma(g_red, red, load(work, i + 7 * _PLANE))
+                        seen = fma(g_red, red, load(work, i + 5 * _PLANE))
                         seen = fma(g_green, green, seen)
                         seen = fma(g_blue, blue, fma(g_depth, depth, seen))
-                        behind = load(work, i + 5 * _PLANE)
-                        gain = seen - behind
-                        store(work, i + 5 * _PLANE, fma(alpha, gain, behind))
-                        h = select(raw <= max_alpha_, raw * through * gain, 0.0)
+                        behind = load(work, i + 6 * _PLANE) - weight * seen
+                        store(work, i + 6 * _PLANE, behind)
+                        h = raw * (through * seen - behind / (1.0 - alpha))
+                        h = select(raw <= max_alpha_, h, 0.0)
+                        h = select(stops, 0.0, h)
                         hy = h * dy
                         h_block = h_block + h
                         h_dy = h_dy + hy

@@ -9,12 +9,18 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from bayes_splat import geometry, harmonics
+from bayes_splat import harmonics
 from bayes_splat.rendering import reference
 from bayes_splat.rendering.projection import project
 from bayes_splat.rendering.settings import CUTOFFS, RenderSettings
-from bayes_splat.types import Cameras, Gaussians
-from tests.helpers_rendering import dense_picture, random_cameras, random_gaussians
+from bayes_splat.types import Gaussians
+from tests.helpers_rendering import (
+    dense_picture,
+    one_gaussian,
+    random_cameras,
+    random_gaussians,
+    straight_camera,
+)
 
 SETTINGS = {cutoff: RenderSettings(cutoff=cutoff) for cutoff in CUTOFFS}
 FALLOFF, ALPHA = SETTINGS["falloff"], SETTINGS["alpha"]
@@ -78,30 +84,6 @@ def test_crowded_scene(cutoff, degree):
         assert through.min() > ALPHA.min_transmittance
     else:
         assert through.min() < ALPHA.min_transmittance, "the scene is not deep enough"
-
-
-def one_gaussian(scales=(0.5, 0.5, 0.5), opacity=0.9, mean=(0.0, 0.0, 2.0)) -> Gaussians:
-    return Gaussians(
-        means=torch.tensor([[mean]], dtype=torch.float64),
-        scales=torch.tensor([[scales]], dtype=torch.float64),
-        rotations=torch.tensor([[[0.9, 0.1, -0.2, 0.4]]], dtype=torch.float64),
-        opacities=torch.tensor([[opacity]], dtype=torch.float64),
-        harmonics=harmonics.from_colors(torch.tensor([[[0.8, 0.4, 0.1]]], dtype=torch.float64)),
-    )
-
-
-def straight_camera(image_shape=(7, 9), num_views=1) -> Cameras:
-    """Looks along z from the origin; its axis meets the middle of the picture."""
-    height, width = image_shape
-    intrinsics = [[10.0, 0, width / 2], [0, 10.0, height / 2], [0, 0, 1]]
-    ones = torch.ones(num_views, dtype=torch.float64)
-    return Cameras(
-        torch.eye(4, dtype=torch.float64).repeat(num_views, 1, 1),
-        torch.tensor(intrinsics, dtype=torch.float64).repeat(num_views, 1, 1),
-        ones,
-        4 * ones,
-        image_shape,
-    )
 
 
 @pytest.mark.parametrize("cutoff", CUTOFFS)
@@ -186,6 +168,7 @@ def test_alpha_is_clamped():
 
 def test_the_faintest_gaussians_are_cut_off_by_alpha_and_not_by_falloff():
     faint = one_gaussian((1e3, 1e3, 1e3), opacity=0.99 / 255)
+    faint = replace(faint, rotations=torch.tensor([[[1.0, 0, 0, 0]]], dtype=torch.float64))
     assert (reference.render(faint, straight_camera(), ALPHA).alphas == 0).all()
     assert len(reference.footprints(faint, straight_camera(), ALPHA).pairs.splat) == 0
     seen = reference.render(faint, straight_camera(), FALLOFF).alphas
@@ -342,96 +325,6 @@ def test_picture_is_affine_in_each_opacity_with_the_falloff_cutoff_only(degree):
 
     assert max(second_difference(FALLOFF, i) for i in range(15)) < 1e-13
     assert max(second_difference(ALPHA, i) for i in range(15)) > 1e-4
-
-
-# Numbers of digits, threads and chains
-
-
-def pixel_aligned_scene(
-    num_chains: int,
-    image_shape: tuple[int, int],
-    dtype: torch.dtype = torch.float32,
-    degree: int = 0,
-) -> tuple[Gaussians, Cameras]:
-    """As the main job has them: a Gaussian a pixel of two views, at random depths."""
-    width = image_shape[1]
-    cameras = straight_camera(image_shape, 2)
-    cameras.extrinsics[1, 0, 3] = 0.3
-    cameras.intrinsics[:, [0, 1], [0, 1]] = 1.2 * width
-    generator = torch.Generator().manual_seed(0)
-    origins, directions = (rays.reshape(-1, 3) for rays in geometry.camera_rays(cameras))
-    size = (num_chains, len(origins))
-    disparity, opacities = torch.rand((2, *size), generator=generator, dtype=torch.float64)
-    depths = geometry.relative_disparity_to_depth(disparity, 1.0, 4.0)[..., None]
-    coefficients = torch.randn((*size, 3, (degree + 1) ** 2), generator=generator).double()
-    gaussians = Gaussians(
-        means=origins + depths * directions,
-        scales=(depths * 0.5 / (1.2 * width)).expand(*size, 3),
-        rotations=torch.tensor([1.0, 0, 0, 0]).expand(*size, 4),
-        opacities=0.999 * opacities,
-        harmonics=coefficients,
-    )
-    return gaussians.to(dtype), cameras.to(dtype)
-
-
-@pytest.mark.parametrize("cutoff", CUTOFFS)
-def test_single_precision_is_good_to_five_digits(cutoff):
-    exact = reference.render(*pixel_aligned_scene(2, (12, 16), torch.float64), SETTINGS[cutoff])
-    single = reference.render(*pixel_aligned_scene(2, (12, 16)), SETTINGS[cutoff])
-    for ours, expected in zip(single, exact, strict=True):
-        error = (ours.double() - expected).abs()
-        # A pair right at a threshold may fall on either side; it is worth 1/255 at most.
-        assert (error > 2e-5).double().mean() < 0.005
-        assert error.max() < 0.05
-
-
-@pytest.mark.parametrize("length", [1.0, 30.0, 1e3, 1e5])
-def test_needles_do_not_lose_their_shape_in_single_precision(length):
-    needle, camera = one_gaussian((length, 1e-6, 1e-6)), straight_camera((20, 20))
-    exact = reference.render(needle, camera, FALLOFF)
-    single = reference.render(needle.to(torch.float32), camera.to(torch.float32), FALLOFF)
-    assert (exact.alphas > 0.5).sum() > 5
-    torch.testing.assert_close(single.colors.double(), exact.colors, rtol=0, atol=2e-5)
-
-
-def picture_and_gradients(gaussians, cameras, settings):
-    leaves = {name: getattr(gaussians, name).clone().requires_grad_() for name in FIELDS}
-    picture = reference.render(Gaussians(**leaves), cameras, settings)
-    energy = torch.stack([v.square().sum((-2, -1)).sum() for v in picture]).sum()
-    return [*picture, *torch.autograd.grad(energy, list(leaves.values()))]
-
-
-@pytest.fixture
-def any_number_of_threads():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.mark.usefixtures("any_number_of_threads")
-@pytest.mark.parametrize("cutoff", CUTOFFS)
-def test_same_bits_again_and_with_any_number_of_threads(cutoff):
-    scene = pixel_aligned_scene(2, (24, 32), degree=1)
-    results = []
-    for num_threads in (1, 1, 2, 3):
-        torch.set_num_threads(num_threads)
-        results.append(picture_and_gradients(*scene, SETTINGS[cutoff]))
-    listed = reference.footprints(*scene, SETTINGS[cutoff]).pairs.splat
-    assert len(listed) > 2 * 32768, "torch splits no shorter list among threads"
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
-
-
-@pytest.mark.parametrize("cutoff", CUTOFFS)
-def test_bits_of_a_chain_do_not_depend_on_other_chains(cutoff):
-    gaussians, cameras = pixel_aligned_scene(3, (12, 16), degree=3)
-    # The others are so large that their lists are much longer.
-    scales = gaussians.scales * torch.tensor([4.0, 1.0, 3.0])[:, None, None]
-    gaussians = replace(gaussians, scales=scales)
-    alone = Gaussians(**{name: getattr(gaussians, name)[[1]] for name in FIELDS})
-    together = picture_and_gradients(gaussians, cameras, SETTINGS[cutoff])
-    for a, b in zip(picture_and_gradients(alone, cameras, SETTINGS[cutoff]), together, strict=True):
-        assert torch.equal(a[0], b[1])
 
 
 # Bad input

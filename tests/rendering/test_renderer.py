@@ -1,12 +1,25 @@
+"""The choice of a renderer, and what holds for its numbers: digits, threads, other chains."""
+
+from dataclasses import fields, replace
+
 import pytest
 import torch
 
 from bayes_splat.errors import ConfigError
 from bayes_splat.rendering import reference
 from bayes_splat.rendering.renderer import CountingRenderer, ReferenceRenderer, make_renderer
-from bayes_splat.rendering.settings import RenderSettings
-from tests.helpers_rendering import random_cameras, random_gaussians
+from bayes_splat.rendering.settings import CUTOFFS, RenderSettings
+from bayes_splat.types import Gaussians
+from tests.helpers_rendering import (
+    one_gaussian,
+    pixel_aligned_scene,
+    random_cameras,
+    random_gaussians,
+    straight_camera,
+)
 
+RENDERERS = {c: make_renderer("reference", RenderSettings(cutoff=c)) for c in CUTOFFS}
+FIELDS = [field.name for field in fields(Gaussians)]
 CAMERAS = random_cameras(0, 2, (4, 5))
 PIXELS = torch.tensor([[0, 39, 7], [1, 1, 20]])
 
@@ -16,7 +29,7 @@ def test_unknown_renderer_is_refused_with_the_choice():
         make_renderer("cuda")
 
 
-@pytest.mark.parametrize("cutoff", ["falloff", "alpha"])
+@pytest.mark.parametrize("cutoff", CUTOFFS)
 def test_reference_renderer_passes_everything_on(cutoff):
     settings = RenderSettings(cutoff=cutoff, low_pass=0.1)
     gaussians = random_gaussians(0, 9, 2)
@@ -51,3 +64,63 @@ def test_counting_changes_no_picture():
     counted = CountingRenderer(ReferenceRenderer()).render(gaussians, CAMERAS, pixels=PIXELS)
     plain = ReferenceRenderer().render(gaussians, CAMERAS, pixels=PIXELS)
     assert all(torch.equal(a, b) for a, b in zip(counted, plain, strict=True))
+
+
+@pytest.mark.parametrize("cutoff", CUTOFFS)
+def test_single_precision_is_good_to_five_digits(cutoff):
+    exact = RENDERERS[cutoff].render(*pixel_aligned_scene(2, (12, 16), torch.float64))
+    single = RENDERERS[cutoff].render(*pixel_aligned_scene(2, (12, 16)))
+    for ours, expected in zip(single, exact, strict=True):
+        error = (ours.double() - expected).abs()
+        # A pair right at a threshold may fall on either side; it is worth 1/255 at most.
+        assert (error > 2e-5).double().mean() < 0.005
+        assert error.max() < 0.05
+
+
+@pytest.mark.parametrize("length", [1.0, 30.0, 1e3, 1e5])
+def test_needles_do_not_lose_their_shape_in_single_precision(length):
+    needle, camera = one_gaussian((length, 1e-6, 1e-6)), straight_camera((20, 20))
+    exact = RENDERERS["falloff"].render(needle, camera)
+    single = RENDERERS["falloff"].render(needle.to(torch.float32), camera.to(torch.float32))
+    assert (exact.alphas > 0.5).sum() > 5
+    torch.testing.assert_close(single.colors.double(), exact.colors, rtol=0, atol=2e-5)
+
+
+def picture_and_gradients(renderer, gaussians, cameras):
+    leaves = {name: getattr(gaussians, name).clone().requires_grad_() for name in FIELDS}
+    picture = renderer.render(Gaussians(**leaves), cameras)
+    energy = torch.stack([v.square().sum((-2, -1)).sum() for v in picture]).sum()
+    return [*picture, *torch.autograd.grad(energy, list(leaves.values()))]
+
+
+@pytest.fixture
+def any_number_of_threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("any_number_of_threads")
+@pytest.mark.parametrize("cutoff", CUTOFFS)
+def test_same_bits_again_and_with_any_number_of_threads(cutoff):
+    scene = pixel_aligned_scene(2, (24, 32), degree=1)
+    results = []
+    for num_threads in (1, 1, 2, 3):
+        torch.set_num_threads(num_threads)
+        results.append(picture_and_gradients(RENDERERS[cutoff], *scene))
+    listed = reference.footprints(*scene, RenderSettings(cutoff=cutoff)).pairs.splat
+    assert len(listed) > 2 * 32768, "torch splits no shorter list among threads"
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("cutoff", CUTOFFS)
+def test_bits_of_a_chain_do_not_depend_on_other_chains(cutoff):
+    gaussians, cameras = pixel_aligned_scene(3, (12, 16), degree=3)
+    # The others are so large that their lists are much longer.
+    scales = gaussians.scales * torch.tensor([4.0, 1.0, 3.0])[:, None, None]
+    gaussians = replace(gaussians, scales=scales)
+    alone = Gaussians(**{name: getattr(gaussians, name)[[1]] for name in FIELDS})
+    by_itself = picture_and_gradients(RENDERERS[cutoff], alone, cameras)
+    together = picture_and_gradients(RENDERERS[cutoff], gaussians, cameras)
+    assert all(torch.equal(a[0], b[1]) for a, b in zip(by_itself, together, strict=True))
