@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup
-	$(BIN)/bayes-splat reconstruct
+	$(BIN)/bayes-splat reconstruct resolution=40 warmup=50 draws=100
 
 # Cheap checks first.
 test: lint types

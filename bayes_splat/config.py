@@ -32,7 +32,7 @@ class GibbsConfig(Options):
     section: ClassVar[str] = "sampler"
 
     name: str = option("gibbs", "which sampler", choices=("gibbs",))
-    mala_steps: int = option(4, "MALA steps on the depths a sweep", at_least=1, at_most=_MANY)
+    mala_steps: int = option(2, "MALA steps on the depths a sweep", at_least=1, at_most=_MANY)
     step_size: float = option(0.02, "first step size of MALA; warmup adapts it", above=0)
     target_acceptance_rate: float = option(
         0.574, "acceptance rate that warmup aims at", above=0, below=1
@@ -40,7 +40,13 @@ class GibbsConfig(Options):
     jump_fraction: float = option(
         0.25, "share of Gaussians a sweep that try a depth from the proposal", at_least=0, at_most=1
     )
-    opacity_fraction: float = option(0.25, "share of opacities redrawn a sweep", above=0, at_most=1)
+    jump_rounds: int = option(
+        2,
+        "times a sweep that depths are tried from the proposal, and by a step",
+        at_least=1,
+        at_most=_MANY,
+    )
+    opacity_fraction: float = option(0.5, "share of opacities redrawn a sweep", above=0, at_most=1)
 
 
 @dataclass(kw_only=True)
@@ -130,9 +136,9 @@ class RunConfig(Options):
         None, "farthest depth looked at, scene units; null: the split's or the scene's", above=0
     )
     chains: int = option(4, "independent chains, run side by side", at_least=1, at_most=64)
-    draws: int = option(250, "draws kept a chain", at_least=1)
+    draws: int = option(200, "draws kept a chain", at_least=1)
     warmup: int = option(
-        300, "steps before the first draw, in which the sampler tunes itself", at_least=0
+        100, "steps before the first draw, in which the sampler tunes itself", at_least=0
     )
     thinning: int = option(1, "steps a draw; the others are thrown away", at_least=1)
     seed: int = option(0, "start of all randomness; the same seed gives the same draws", at_least=0)

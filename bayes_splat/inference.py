@@ -27,8 +27,8 @@ def sample_posterior(
     sampler: Sampler | None = None,
     *,
     chains: int = 4,
-    draws: int = 250,
-    warmup: int = 300,
+    draws: int = 200,
+    warmup: int = 100,
     thinning: int = 1,
     seed: int = 0,
     time_limit: float | None = None,
@@ -105,7 +105,6 @@ def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig)
             target,
             step_size=sampler.step_size,
             target_acceptance_rate=sampler.target_acceptance_rate,
-            adapt_preconditioner=True,
         ),
         BucketOffsets(target, model.proposal.num_buckets),
         num_steps=sampler.mala_steps,
@@ -113,8 +112,8 @@ def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig)
     moves: list[Block] = []
     if sampler.jump_fraction > 0:
         moves = [
-            DepthMoves(model, "proposal", sampler.jump_fraction, "depth_jump"),
-            DepthMoves(model, "walk", sampler.jump_fraction, "depth_walk"),
+            DepthMoves(model, "proposal", sampler.jump_fraction, "depth_jump", sampler.jump_rounds),
+            DepthMoves(model, "walk", sampler.jump_fraction, "depth_walk", sampler.jump_rounds),
         ]
     return [
         *moves,

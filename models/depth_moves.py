@@ -38,14 +38,16 @@ class DepthMoves:
         candidates: ``proposal`` draws independently from the depth proposal (a tenth of the time
             uniformly in disparity); ``walk`` takes a symmetric random step in disparity, about a
             quarter of a bucket to four buckets long, reflected at near and far.
-        fraction: share of the Gaussians that get a candidate in one step; of those whose pixels
+        fraction: share of the Gaussians that get a candidate in one round; of those whose pixels
             meet only one moves.
+        rounds: how often in one step.
     """
 
     model: SplatModel
     candidates: str = "proposal"
     fraction: float = 0.05
     name: str = "depth_jump"
+    rounds: int = 1
 
     def __post_init__(self) -> None:
         if self.candidates not in CANDIDATES:
@@ -60,7 +62,16 @@ class DepthMoves:
     def step(
         self, generators: Generators, position: Position, tuning: None, is_warmup: bool
     ) -> tuple[Position, None, BlockInfo]:
-        """Offer new depths to a random set of Gaussians in every chain."""
+        """Offer new depths to random sets of Gaussians in every chain, set after set."""
+        rates = []
+        for _ in range(self.rounds):
+            position, rate = self._round(generators, position)
+            rates.append(rate)
+        return position, None, blocks.block_info(torch.stack(rates).mean(0))
+
+    def _round(
+        self, generators: Generators, position: Position
+    ) -> tuple[Position, Float[Tensor, " chain"]]:
         to = blocks.coordinates(self.model)
         depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
         noise = blocks.noise_per_view(self.model, to.noise_scale(position["noise_scale"]))
@@ -87,7 +98,7 @@ class DepthMoves:
         rate = rate.sum(-1) / moving.sum(-1).clamp_min(1)
         # Untouched depths keep their very bits: a round trip through the map would not.
         kept_position = torch.where(is_new, moved, position["depth"])
-        return {**position, "depth": kept_position}, None, blocks.block_info(rate)
+        return {**position, "depth": kept_position}, rate
 
     def _offer(
         self, generators: Generators, depth: Tensor, chosen: Int[Tensor, "chain chosen"]

@@ -63,4 +63,5 @@ def sample_truncated_normal(
 
 def _distribution_function(x: Tensor) -> Tensor:
     """Of the standard Normal. ``torch.special.ndtr`` is rounded to zero below -9; this is not."""
-    return 0.5 * torch.special.erfc(-x * math.sqrt(0.5))
+    complement: Tensor = torch.special.erfc(-x * math.sqrt(0.5))
+    return 0.5 * complement

@@ -66,15 +66,17 @@ def doubtful_pixels(
 
 
 def picture_and_gradients(
-    renderer: Renderer, gaussians: Gaussians, cameras: Cameras, weights: Rendering, **options: Tensor
+    renderer: Renderer,
+    gaussians: Gaussians,
+    cameras: Cameras,
+    weights: Rendering,
+    **options: Tensor,
 ) -> tuple[Rendering, dict[str, Tensor]]:
     """A rendering, and the gradients of the weighted sum of its numbers by field."""
     names = [f.name for f in fields(gaussians)]
     leaves = {n: getattr(gaussians, n).detach().clone().requires_grad_() for n in names}
     rendering = renderer.render(Gaussians(**leaves), cameras, **options)
-    total = sum(
-        (r.double() * w.double()).sum() for r, w in zip(rendering, weights, strict=True)
-    )
+    total = sum((r.double() * w.double()).sum() for r, w in zip(rendering, weights, strict=True))
     assert isinstance(total, Tensor)
     gradients = torch.autograd.grad(total, list(leaves.values()))
     return Rendering(*(r.detach() for r in rendering)), dict(zip(names, gradients, strict=True))

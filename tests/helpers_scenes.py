@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from bayes_splat import geometry, harmonics
@@ -249,3 +250,16 @@ class GridDistribution:
 
     def quantile(self, shares: Tensor) -> Tensor:
         return torch.from_numpy(np.interp(shares, self.cumulative, self.grid))
+
+
+def replaced(model: SplatModel, proposal: DepthProposal) -> SplatModel:
+    """The model with another proposal on the same rays."""
+    return replace(model, proposal=proposal)
+
+
+def observing(model: SplatModel, sites: dict[str, Tensor], seed: int) -> SplatModel:
+    """The model with photographs drawn from its own likelihood given the sites of one chain."""
+    observed, _ = with_data(model, sites, seed).observed()
+    height, width = model.views.cameras.image_shape
+    images = rearrange(observed[0], "(v h w) c -> v c h w", h=height, w=width)
+    return replace(model, views=replace(model.views, images=images.to(model.views.images)))

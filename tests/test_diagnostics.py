@@ -87,19 +87,25 @@ def test_a_few_bad_pixels_are_forgiven_and_more_are_not():
     assert not judge(x).is_converged
 
 
+def first_group(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    assert found is not None
+    return found.group(1)
+
+
 def test_slow_chains_are_told_how_many_more_draws():
     """Coefficient 0.9 leaves about 800 / 19 = 42 effective draws of 800."""
     found = judge(autoregressive(0.9))
     assert not found.is_converged
-    factor = float(re.search(r"about ([\d.]+) times as many draws", found.sentence).group(1))
+    factor = float(first_group(r"about ([\d.]+) times as many draws", found.sentence))
     assert 2.5 < factor < 7
-    draws = int(re.search(r"draws=(\d+)", found.sentence).group(1))
+    draws = int(first_group(r"draws=(\d+)", found.sentence))
     assert draws == pytest.approx(factor * 200, abs=50)
 
 
 def test_the_promised_draws_suffice():
     found = judge(autoregressive(0.9))
-    draws = int(re.search(r"draws=(\d+)", found.sentence).group(1))
+    draws = int(first_group(r"draws=(\d+)", found.sentence))
     assert judge(autoregressive(0.9, num_draws=int(1.3 * draws))).is_converged
 
 

@@ -126,7 +126,9 @@ def test_missing_folder_is_made(tmp_path):
 
 def test_file_for_a_folder_is_an_output_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"Cannot write .*scene\.ply: a file stands where a folder"):
+    with pytest.raises(
+        OutputError, match=r"Cannot write .*scene\.ply: a file stands where a folder"
+    ):
         write_ply(tmp_path / "file" / "scene.ply", make())
 
 

@@ -91,7 +91,7 @@ def check(container):
     assert constant["context_extrinsics"].shape == (2, 4, 4)
     assert constant["target_intrinsics"].shape == (3, 3, 3)
     assert constant["target_view"].values.tolist() == ["x", "y", "z"]
-    assert (constant["target_height"], constant["target_width"], constant["seed"]) == (4, 6, 7)
+    assert [int(constant[n]) for n in ("target_height", "target_width", "seed")] == [4, 6, 7]
     assert constant["mode_depth"].dims == ("gaussian",)
 
     attrs = bridge.attributes(container)

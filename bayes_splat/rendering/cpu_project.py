@@ -111,7 +111,7 @@ def project_splats(
         active: number of the drawn tile by [image, row, column], or -1.
         counts: zeros [image, block, tile], filled.
         records: flat [splat * RECORD], depths [splat], rects [splat, 4]: filled.
-        is_bad: [item], filled: something is not finite.
+        is_bad: [item], filled: something is not finite, or too large for float32.
     """
     means, scales, rotations, opacities, colors = world
     views, num_gaussians, padded, blocks, is_plain = sizes
@@ -167,8 +167,8 @@ def project_splats(
             bottom = minimum(floor(mean_y + reach_y - (0.5 - _SLACK)), height - 1.0)
             visible = (depth >= near_plane) & (rim > 0.0) & (left <= right) & (top <= bottom)
             visible = visible & (magnitude(mean_x) < _LARGEST) & (magnitude(mean_y) < _LARGEST)
-            visible = visible & (xx < _LARGEST) & (yy < _LARGEST) & (determinant < _LARGEST)
             visible = visible & (lane_numbers() < float(count))
+            bad = fma(determinant, 0.0, bad)  # infinite where the covariance is too large
 
             inverse = _LOG2_E / determinant
             solid = select(magnitude(opacity) < _SMALLEST_OPACITY, _SMALLEST_OPACITY, opacity)

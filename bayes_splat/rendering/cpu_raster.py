@@ -29,12 +29,14 @@ from bayes_splat.rendering.cpu_simd import (
     lane_rows,
     lane_sums,
     load,
+    load_strided,
     magnitude,
     maximum,
     minimum,
     select,
     square_root,
     store,
+    store_strided,
     times_power_of_two,
 )
 from bayes_splat.rendering.cpu_threads import take_number
@@ -62,40 +64,19 @@ _NEVER = 1e9
 _SMALLEST_ALPHA = 1e-10  # as in the reference, for the depth of a pixel that nothing covers
 
 
-import os
-_V=os.environ.get("V","E5")
-if _V=="E5":
-    @inner
-    def _poly(x):
-        square = x * x
-        low = fma(x, -0.69314694, 1.0000001)
-        middle = fma(x, -0.05550713, 0.2402212)
-        high = fma(x, -0.0013276472, 0.009675541)
-        return fma(fma(high, square, middle), square, low)
-elif _V=="H5":
-    @inner
-    def _poly(x):
-        return fma(fma(fma(fma(fma(x, -0.0013276472, 0.009675541),x,-0.05550713),x,0.2402212),x,-0.69314694),x,1.0000001)
-elif _V=="H4":
-    @inner
-    def _poly(x):
-        return fma(fma(fma(fma(x,0.009570102,-0.05591786),x,0.24024744),x,-0.6931218),x,0.9999993)
-elif _V=="E4":
-    @inner
-    def _poly(x):
-        square=x*x
-        return fma(fma(fma(x,0.009570102,-0.05591786),x,0.24024744),square,fma(x,-0.6931218,0.9999993))
-
 @inner
 def exp2_negative(exponent):
-    """2 ** -exponent for exponents in [0, 126], relative error below 3e-7.
+    """2 ** -exponent for exponents in [0, 126], relative error below 3e-6.
 
-    The exponent is split at the nearest whole number; a polynomial of degree five, a relative
-    minimax fit on [-1/2, 1/2], does the rest.
+    The exponent is split at the nearest whole number, by the float addition that rounds to it; a
+    polynomial of degree four, a relative minimax fit on [-1/2, 1/2], does the rest.
     """
     rounded = ROUNDER - exponent
     rest = exponent + (rounded - ROUNDER)
-    return times_power_of_two(_poly(rest), rounded)
+    # rest is the exponent above the whole number, so the polynomial is that of 2 ** -rest.
+    power = fma(fma(rest, 0.009570102, -0.05591786), rest, 0.24024744)
+    power = fma(fma(power, rest, -0.6931218), rest, 0.9999993)
+    return times_power_of_two(power, rounded)
 
 
 @inner
@@ -203,8 +184,9 @@ def draw_tiles(
         for i in range(6 * _PLANE, 7 * _PLANE, LANES):
             store(work, i, never)
         for row in range(bottom - top):
-            for column in range(right - left):
-                work[plane_index(row, column)] = 1.0
+            for column in range(0, right - left, LANES):
+                size = min(LANES, right - left - column)
+                store_strided(work, plane_index(row, column), 2, size, broadcast(1.0))
         has_stops = False
         while place < end:
             count = _batch(splats, place, end, rows)
@@ -261,12 +243,14 @@ def draw_tiles(
         if starts.shape[0] == 0:
             for row in range(bottom - top):
                 pixel = (image * height + top + row) * width + left
-                for column in range(right - left):
-                    _write(work, plane_index(row, column), pixel + column, pictures, states)
+                for column in range(0, right - left, LANES):
+                    size = min(LANES, right - left - column)
+                    i = plane_index(row, column)
+                    _write(work, i, size, pixel + column, pictures, states)
         else:
             for k in range(starts[tile], starts[tile + 1]):
                 i = plane_index(wanted_rows[k] - top, wanted_columns[k] - left)
-                _write(work, i, wanted_places[k], pictures, states)
+                _write(work, i, 1, wanted_places[k], pictures, states)
 
 
 @inner
@@ -278,17 +262,19 @@ def _is_any_light_left(work):
 
 
 @inner
-def _write(work, i, pixel, pictures, states):
+def _write(work, i, size, pixel, pictures, states):
+    """Planes to pictures for some neighbours of one row."""
     colors, depths, alphas = pictures
     throughs, stops = states
-    throughs[pixel] = abs(work[i])
-    stops[pixel] = work[i + 6 * _PLANE]
-    alpha = work[i + 5 * _PLANE]
-    colors[3 * pixel] = work[i + _PLANE]
-    colors[3 * pixel + 1] = work[i + 2 * _PLANE]
-    colors[3 * pixel + 2] = work[i + 3 * _PLANE]
-    depths[pixel] = work[i + 4 * _PLANE] / max(alpha, _SMALLEST_ALPHA)
-    alphas[pixel] = alpha
+    alpha = load_strided(work, i + 5 * _PLANE, 2, size)
+    depth = load_strided(work, i + 4 * _PLANE, 2, size) / maximum(alpha, _SMALLEST_ALPHA)
+    store_strided(alphas, pixel, 1, size, alpha)
+    store_strided(depths, pixel, 1, size, depth)
+    for channel in range(3):
+        color = load_strided(work, i + (1 + channel) * _PLANE, 2, size)
+        store_strided(colors, 3 * pixel + channel, 3, size, color)
+    store_strided(throughs, pixel, 1, size, magnitude(load_strided(work, i, 2, size)))
+    store_strided(stops, pixel, 1, size, load_strided(work, i + 6 * _PLANE, 2, size))
 
 
 @kernel
@@ -318,7 +304,7 @@ def draw_tiles_backward(
 
     Args:
         pictures, states: as drawn.
-        gradients: of (colors, depths, alphas), flat.
+        gradients: of (colors, depths, alphas), flat; the last two may be empty for zero.
         slots_out: flat, [slot * RECORD], filled.
     """
     work, rows = work_all[thread], row_starts[thread]
@@ -343,14 +329,14 @@ def draw_tiles_backward(
         if starts.shape[0] == 0:
             for row in range(bottom - top):
                 pixel = (image * height + top + row) * width + left
-                for column in range(right - left):
-                    _read(
-                        work, plane_index(row, column), pixel + column, pictures, states, gradients
-                    )
+                for column in range(0, right - left, LANES):
+                    size = min(LANES, right - left - column)
+                    i = plane_index(row, column)
+                    _read(work, i, size, pixel + column, pictures, states, gradients)
         else:
             for k in range(starts[tile], starts[tile + 1]):
                 i = plane_index(wanted_rows[k] - top, wanted_columns[k] - left)
-                _read(work, i, wanted_places[k], pictures, states, gradients)
+                _read(work, i, 1, wanted_places[k], pictures, states, gradients)
         # Sixteen at a time, counted from the near end as in the forward pass.
         for place in range(first_entry + (end - first_entry - 1) // LANES * LANES, first_entry - 1, -LANES):
             count = _batch(splats, place, end, rows)
@@ -383,26 +369,21 @@ def draw_tiles_backward(
                     h_block, h_dy = zero, zero
                     for _ in range(first, last + 1):
                         exponent = fma(fma(c, dy, linear), dy, constant)
-                        raw = select(
-                            exponent <= rim, opacity * exp2_negative(exponent), 0.0
-                        )
+                        draws = (exponent <= rim) & (load(work, i + 6 * _PLANE) > number)
+                        raw = select(draws, opacity * exp2_negative(exponent), 0.0)
                         alpha = minimum(raw, max_alpha_)
-                        through = load(work, i)
+                        through = divide(load(work, i), 1.0 - alpha)
+                        store(work, i, through)
                         weight = alpha * through
-                        rest = through - weight
-                        stops = rest <= broadcast(-1.0)
-                        weight = select(stops, 0.0, weight)
-                        store(work, i, select(stops, -magnitude(through), rest))
                         g_red, g_green = load(work, i + _PLANE), load(work, i + 2 * _PLANE)
                         g_blue, g_depth = load(work, i + 3 * _PLANE), load(work, i + 4 * _PLANE)
-                        seen = fma(g_red, red, load(work, i + 5 * _PLANE))
+                        seen = fma(g_red, red, load(work, i + 7 * _PLANE))
                         seen = fma(g_green, green, seen)
                         seen = fma(g_blue, blue, fma(g_depth, depth, seen))
-                        behind = load(work, i + 6 * _PLANE) - weight * seen
-                        store(work, i + 6 * _PLANE, behind)
-                        h = raw * (through * seen - behind / (1.0 - alpha))
-                        h = select(raw <= max_alpha_, h, 0.0)
-                        h = select(stops, 0.0, h)
+                        behind = load(work, i + 5 * _PLANE)
+                        gain = seen - behind
+                        store(work, i + 5 * _PLANE, fma(alpha, gain, behind))
+                        h = select(raw <= max_alpha_, raw * through * gain, 0.0)
                         hy = h * dy
                         h_block = h_block + h
                         h_dy = h_dy + hy
@@ -427,19 +408,31 @@ def draw_tiles_backward(
 
 
 @inner
-def _read(work, i, pixel, pictures, states, gradients):
-    """Put one pixel into the planes: light left, gradients, and where it stopped."""
+def _read(work, i, size, pixel, pictures, states, gradients):
+    """Light left, gradients, and where it stopped, into the planes for some neighbours of one row.
+
+    Gradients are added: a chosen pixel may have been chosen more than once.
+    """
     _, depths, alphas = pictures
     throughs, stops = states
     g_colors, g_depths, g_alphas = gradients
-    alpha = alphas[pixel]
-    g_depth = g_depths[pixel] / max(alpha, _SMALLEST_ALPHA)
-    g_alpha = g_alphas[pixel]
-    if alpha >= _SMALLEST_ALPHA:
-        g_alpha -= g_depth * depths[pixel]
-    work[i] = throughs[pixel]
+    store_strided(work, i, 2, size, load_strided(throughs, pixel, 1, size))
+    store_strided(work, i + 6 * _PLANE, 2, size, load_strided(stops, pixel, 1, size))
     for channel in range(3):
-        work[i + (1 + channel) * _PLANE] += g_colors[3 * pixel + channel]
-    work[i + 4 * _PLANE] += g_depth
-    work[i + 6 * _PLANE] = stops[pixel]
-    work[i + 7 * _PLANE] += g_alpha
+        g_color = load_strided(g_colors, 3 * pixel + channel, 3, size)
+        _add(work, i + (1 + channel) * _PLANE, size, g_color)
+    if g_depths.shape[0] > 0:
+        alpha = load_strided(alphas, pixel, 1, size)
+        g_depth = load_strided(g_depths, pixel, 1, size) / maximum(alpha, _SMALLEST_ALPHA)
+        _add(work, i + 4 * _PLANE, size, g_depth)
+        g_depth = g_depth * load_strided(depths, pixel, 1, size)
+        _add(work, i + 7 * _PLANE, size, select(alpha >= _SMALLEST_ALPHA, -g_depth, 0.0))
+    if g_alphas.shape[0] > 0:
+        _add(work, i + 7 * _PLANE, size, load_strided(g_alphas, pixel, 1, size))
+
+
+@inner
+def _add(work, i, size, values):
+    store_strided(work, i, 2, size, load_strided(work, i, 2, size) + values)
+# 1
+# 2

@@ -202,7 +202,7 @@ def test_sets_at_a_time_are_one_at_a_time(kind):
             if turn[chain, gaussian] == 0:
                 continue
             trial = opacity[chain].repeat(2, 1)
-            trial[:, gaussian] = torch.tensor([0.0, 0.9])
+            trial[0, gaussian], trial[1, gaussian] = 0.0, 0.9
             start, end = model.predict_pixels(sites["depth"][chain].expand(2, -1), trial)
             slope = (end - start) / 0.9
             precision = (weight[chain] * slope**2).sum()

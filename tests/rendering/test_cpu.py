@@ -89,18 +89,14 @@ def test_dense_opaque_scene_reaches_the_early_stop_and_the_clamp(cutoff):
 
 
 @example_settings(max_examples=6)
-@given(
-    cutoff=st.sampled_from(CUTOFFS), number=st.integers(1, 60), seed=st.integers(0, 2**20)
-)
+@given(cutoff=st.sampled_from(CUTOFFS), number=st.integers(1, 60), seed=st.integers(0, 2**20))
 def test_chosen_pixels(cutoff, number, seed):
     """A list of its own for every chain, in any order, with repetitions."""
     gaussians = helpers_render.cloud(2, 100, seed)
     cameras = helpers_render.cameras_in_a_row(2, 37, 50)
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(0, 2 * 37 * 50, (2, number), generator=generator)
-    assert_matches_reference(
-        gaussians, cameras, RenderSettings(cutoff=cutoff), seed, pixels=pixels
-    )
+    assert_matches_reference(gaussians, cameras, RenderSettings(cutoff=cutoff), seed, pixels=pixels)
 
 
 def test_chosen_pixels_are_those_of_the_whole_picture():
@@ -236,7 +232,10 @@ def test_any_finite_gaussian_draws_something_finite(exponents, depth, aside, cut
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("d_sh", [1, 4])
 def test_numbers_that_are_not_finite_are_refused(name, value, d_sh):
-    gaussians, cameras = helpers_render.cloud(2, 40, 0, d_sh), helpers_render.cameras_in_a_row(1, 4, 4)
+    gaussians, cameras = (
+        helpers_render.cloud(2, 40, 0, d_sh),
+        helpers_render.cameras_in_a_row(1, 4, 4),
+    )
     getattr(gaussians, name)[1, 38] = value
     with pytest.raises(ValueError) as fast:
         CPURenderer().render(gaussians, cameras)
