@@ -133,7 +133,7 @@ def reconstruct(config: RunConfig, composed: str, progress: Progress) -> RunSumm
     prediction, pixels, mapped = predict(model, draws, targets)
     counted["all"] = vars(renderer.count).copy()
     judged, verdict = judge(pixels, targets, draws)
-    scores = score(model, prediction, judged, targets)
+    scores = score(model, draws, prediction, judged, targets)
     seconds = time.perf_counter() - started
     run = {
         "seed": config.seed,
@@ -149,7 +149,7 @@ def reconstruct(config: RunConfig, composed: str, progress: Progress) -> RunSumm
         "threads": torch.get_num_threads(),
     }
     # The summary first, the largest file last: a full disk then costs the least.
-    _write_text(out / "run.json", json.dumps(run, indent=2))
+    _write_text(out / "run.json", json.dumps(_without_nan(run), indent=2))
     _write(out, model, draws, prediction, pixels, mapped, judged, targets, config.seed)
     (out / CHECKPOINT).unlink(missing_ok=True)
     text = report.summary_text(
@@ -207,24 +207,43 @@ def judge(pixels: PixelDraws, targets: Views, draws: Draws) -> tuple[PixelDiagno
 
 
 def score(
-    model: SplatModel, prediction: Prediction, judged: PixelDiagnostics, targets: Views
+    model: SplatModel,
+    draws: Draws,
+    prediction: Prediction,
+    judged: PixelDiagnostics,
+    targets: Views,
 ) -> dict[str, Any]:
-    """The figures of merit on the target views, beside those of the proposal's mode.
+    """The figures of merit on the target views.
 
-    All target views' means: PSNR (dB), coverage of the 90 % interval, AUSE, Spearman of standard
-    deviation and error; and how far chains have converged.
+    How far chains have converged; by how many dB pictures change in the order of viewers, who sort
+    by centres; and where the targets were photographed, per view: PSNR (dB) of the mean and of the
+    proposal's mode, AUSE and the value of a random order, Spearman of error and spread of draws;
+    over all views: coverage of the 90 % interval and NLL (nats a channel).
     """
+    judged_rhat = judged.statistics.rhat[judged.is_judged]
+    passed = diagnostics.has_converged(judged.statistics)[judged.is_judged]
+    scores = {
+        "worst_rhat": judged.worst_rhat,
+        "least_ess": judged.least_ess,
+        "median_rhat": diagnostics.nan_extreme(np.median, judged_rhat),
+        "median_ess": diagnostics.nan_extreme(
+            np.median, judged.statistics.ess_bulk[judged.is_judged]
+        ),
+        "converged_share": float(passed.mean()) if passed.size else 0.0,
+        "psnr_between_orders": _psnr_between_orders(model, draws, targets),
+    }
+    photographs = _photographs(targets)
+    if photographs is None or prediction.pit is None or prediction.nll is None:
+        return scores
+    truth = photographs.transpose(0, 2, 3, 1)
     proposal = model.proposal
     mode = proposal.mode()[None].double(), proposal.opacities[None].double()
     with torch.no_grad():
         plain = model.render(*mode, targets.cameras).colors[0].numpy()
-    truth = _photographs(targets).transpose(0, 2, 3, 1)
-    assert prediction.pit is not None  # targets have photographs
-    assert prediction.nll is not None
     error = np.abs(prediction.mean - truth).mean(-1)
     std = combine_channels(prediction.std)
     spread = combine_channels(prediction.epistemic_std)
-    return {
+    return scores | {
         "psnr": [metrics.psnr(a, b) for a, b in zip(prediction.mean, truth, strict=True)],
         "psnr_of_mode": [metrics.psnr(a, b) for a, b in zip(plain, truth, strict=True)],
         "coverage_90": metrics.coverage_from_pit(prediction.pit, 0.9),
@@ -232,16 +251,16 @@ def score(
         "random_ause_mae": [metrics.random_ause(e) for e in error],
         "spearman": [metrics.spearman(e, s) for e, s in zip(error, spread, strict=True)],
         "nll": float(np.nanmean(prediction.nll)),
-        "worst_rhat": judged.worst_rhat,
-        "least_ess": judged.least_ess,
-        "median_rhat": diagnostics.nan_extreme(np.median, judged.statistics.rhat[judged.is_judged]),
-        "median_ess": diagnostics.nan_extreme(
-            np.median, judged.statistics.ess_bulk[judged.is_judged]
-        ),
-        "converged_share": float(
-            diagnostics.has_converged(judged.statistics)[judged.is_judged].mean()
-        ),
     }
+
+
+def _psnr_between_orders(model: SplatModel, draws: Draws, targets: Views) -> float:
+    """PSNR of the last draws' pictures in the model's order against the order of centres."""
+    depth, opacity = (draws.sites[name][:, -1].double() for name in ("depth", "opacity"))
+    with torch.no_grad():
+        ours = model.render(depth, opacity, targets.cameras).colors
+        theirs = model.renderer.render(model.gaussians(depth, opacity), targets.cameras).colors
+    return metrics.psnr(ours.numpy(), theirs.numpy())
 
 
 def _write(
@@ -322,13 +341,23 @@ def _save_checkpoint(path: Path, draws: Draws) -> None:
         np.savez(stream, allow_pickle=False, **arrays)
 
 
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN and no infinity: they become null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
 def _write_text(path: Path, text: str) -> None:
     with atomic_path(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
 
 
-def _photographs(views: Views) -> np.ndarray:
-    return np.asarray(views.images.numpy())
+def _photographs(views: Views) -> np.ndarray | None:
+    """Images of the views; None where there are none (a new view that nobody photographed)."""
+    return None if bool(views.images.isnan().all()) else np.asarray(views.images.numpy())
 
 
 def _versions() -> dict[str, str]:

@@ -1,6 +1,11 @@
 """Which photographs a run sees and which it is judged on: from options to ``Views``."""
 
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation, Slerp
 
 from bayes_splat.config import RunConfig
 from bayes_splat.errors import ConfigError
@@ -10,6 +15,9 @@ from bayes_splat.types import Views
 
 def load_views(config: RunConfig) -> tuple[Views, Views]:
     """The context and the target views that the options ask for.
+
+    Where no other frame could be a target (two photographs are all there is), the target is a new
+    view midway between the first two context cameras; its images are NaN: nobody took them.
 
     Raises:
         BayesSplatError: a scene, split or frame that does not exist or cannot be used.
@@ -36,7 +44,22 @@ def load_views(config: RunConfig) -> tuple[Views, Views]:
     views = loader.load(
         folder, [*context, *targets], resolution=config.resolution, near=near, far=far
     )
-    return views[: len(context)], views[len(context) :]
+    seen, held_out = views[: len(context)], views[len(context) :]
+    return seen, held_out if targets else view_between(seen)
+
+
+def view_between(views: Views) -> Views:
+    """A new view midway between the first two: mean position, rotation half-way on the arc."""
+    first, second = (pose.double() for pose in views.cameras.extrinsics[:2])
+    ends = Rotation.from_matrix(np.stack([first[:3, :3], second[:3, :3]]))
+    pose = torch.eye(4)
+    pose[:3, :3] = torch.from_numpy(Slerp([0.0, 1.0], ends)(0.5).as_matrix())
+    pose[:3, 3] = 0.5 * (first[:3, 3] + second[:3, 3])
+    return Views(
+        cameras=replace(views.cameras[0], extrinsics=pose[None]),
+        images=torch.full_like(views.images[:1], torch.nan),
+        names=(f"between_{views.names[0]}_and_{views.names[1]}",),
+    )
 
 
 def _demo_views(config: RunConfig) -> tuple[Views, Views]:
@@ -55,7 +78,7 @@ def _demo_views(config: RunConfig) -> tuple[Views, Views]:
 
 
 def _nearest_frames(folder: Path, context: list[int], count: int) -> list[int]:
-    """Frames that stand nearest to a context camera and look the same way within 45 degrees."""
+    """Frames that stand nearest to a context camera and look its way within 45 degrees."""
     poses = loader.poses(folder)
     seen = [poses[i] for i in context if i in poses]
     distances = {}
@@ -64,9 +87,4 @@ def _nearest_frames(folder: Path, context: list[int], count: int) -> list[int]:
         if index not in context and alike:
             distances[index] = min(float((c[:3, 3] - pose[:3, 3]).norm()) for c in alike)
     nearest = sorted(distances, key=lambda i: (distances[i], i))[:count]
-    if seen and not nearest:
-        raise ConfigError(
-            f"{folder} has no frame that looks the way of context={context} and could be a target; "
-            "name some with targets=[...]"
-        )
-    return nearest or [0]
+    return nearest

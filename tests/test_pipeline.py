@@ -85,6 +85,18 @@ def test_run_json_counts_renders_and_names_versions(finished):
     assert record["is_converged"] is False
 
 
+def test_two_photographs_alone_give_a_new_view(tmp_path):
+    folder = write_demo_scene(tmp_path / "scene")
+    table = json.loads((folder / "transforms.json").read_text())
+    table["frames"] = table["frames"][:2]
+    (folder / "transforms.json").write_text(json.dumps(table))
+    summary = run(tmp_path / "out", f"scene={folder}", "draws=4")
+    name = "between_context_0_and_context_1"
+    assert (summary.out / name / "panel.png").is_file()
+    assert "psnr" not in json.loads((summary.out / "run.json").read_text())["scores"]
+    assert "unknown" in summary.text
+
+
 def test_summary_has_five_lines_a_verdict_and_the_place(finished):
     lines = finished.text.splitlines()
     assert len(lines) == 7

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from bayes_splat import config, view_choice
 from bayes_splat.errors import ConfigError, SceneError
@@ -72,3 +73,18 @@ def test_options_that_do_not_go_with_demo(override):
     options, _ = config.compose_config([override])
     with pytest.raises(ConfigError, match="demo"):
         view_choice.load_views(options)
+
+
+def test_two_photographs_alone_get_a_new_view_in_between(photographed):
+    table = json.loads((photographed / "transforms.json").read_text())
+    table["frames"] = table["frames"][:2]
+    (photographed / "transforms.json").write_text(json.dumps(table))
+    options, _ = config.compose_config([f"scene={photographed}", "resolution=16"])
+    context, targets = view_choice.load_views(options)
+    poses = context.cameras.extrinsics
+    middle = targets.cameras.extrinsics[0]
+    assert bool(targets.images.isnan().all())
+    torch.testing.assert_close(middle[:3, 3], poses[:, :3, 3].mean(0))
+    torch.testing.assert_close(middle[:3, :3] @ middle[:3, :3].T, torch.eye(3))
+    half = middle[:3, :3].T @ poses[0, :3, :3], poses[1, :3, :3].T @ middle[:3, :3]
+    torch.testing.assert_close(half[0].trace(), half[1].trace())

@@ -52,6 +52,11 @@ _FIRST, _LAST = _BLOCKS + LANES, _BLOCKS + LANES + (TILE // 8) * LANES
 WORK = _LAST + (TILE // 8) * LANES
 """Floats of scratch a thread."""
 
+_GROUPS = TILE // 8 + 1
+_REFRESH = 64  # Gaussians after which dark columns are looked for again
+ROWS = LANES + 2 * _GROUPS
+"""Integers of scratch a thread: record starts, then first and last lit row pair by column group."""
+
 RECORD = 16
 """Floats a projected splat (64 bytes, a cache line) and a slot of the backward pass."""
 
@@ -115,6 +120,32 @@ def find_blocks(records, rows, left, top, right, bottom, work):
         store(work, _FIRST + LANES * number, floor(first * 0.5))
         store(work, _LAST + LANES * number, select(first <= last, floor(last * 0.5), -1.0))
         number += 1
+
+
+@inner
+def find_lit(work, plane, above, rows):
+    """First and last row pair of every eight columns in which the plane is above a number.
+
+    What is not lit has stopped, or was never asked for, and needs no more drawing.
+    """
+    for group in range(_GROUPS):
+        first, last = TILE, -1
+        for pair in range(TILE // 2):
+            if any_lane(load(work, plane + (pair * _ROW + 8 * group) * 2) > above):
+                first, last = min(first, pair), pair
+        rows[LANES + group] = first
+        rows[LANES + _GROUPS + group] = last
+
+
+@inner
+def row_pairs(work, rows, block, lane, column):
+    """The row pairs of a block of eight columns that are inside the ellipse and lit."""
+    group = LANES + (column >> 3)
+    first = int(fetch(work, _FIRST + LANES * block + lane))
+    last = int(fetch(work, _LAST + LANES * block + lane))
+    first = max(first, min(fetch(rows, group), fetch(rows, group + 1)))
+    last = min(last, max(fetch(rows, group + _GROUPS), fetch(rows, group + 1 + _GROUPS)))
+    return first, last
 
 
 @inner
@@ -183,10 +214,16 @@ def draw_tiles(
             store(work, i, zero)
         for i in range(6 * _PLANE, 7 * _PLANE, LANES):
             store(work, i, never)
-        for row in range(bottom - top):
-            for column in range(0, right - left, LANES):
-                size = min(LANES, right - left - column)
-                store_strided(work, plane_index(row, column), 2, size, broadcast(1.0))
+        if starts.shape[0] == 0:
+            for row in range(bottom - top):
+                for column in range(0, right - left, LANES):
+                    size = min(LANES, right - left - column)
+                    store_strided(work, plane_index(row, column), 2, size, broadcast(1.0))
+        else:
+            for k in range(starts[tile], starts[tile + 1]):
+                work[plane_index(wanted_rows[k] - top, wanted_columns[k] - left)] = 1.0
+        find_lit(work, 0, 0.0, rows)
+        refresh = place + _REFRESH
         has_stops = False
         while place < end:
             count = _batch(splats, place, end, rows)
@@ -207,8 +244,7 @@ def draw_tiles(
                 blue = broadcast(fetch(records, at + BLUE))
                 depth = broadcast(fetch(records, at + DEPTH))
                 for block in range(blocks):
-                    first = int(fetch(work, _FIRST + LANES * block + lane))
-                    last = int(fetch(work, _LAST + LANES * block + lane))
+                    first, last = row_pairs(work, rows, block, lane, column)
                     dx = lane_columns() + (left + column + 0.5 - fetch(records, at + X))
                     dy = lane_rows() + (top + 2 * first + 0.5 - fetch(records, at + Y))
                     linear, constant = b * dx, a * dx * dx
@@ -238,8 +274,11 @@ def draw_tiles(
                         i += 2 * _ROW
                     column += 8
             place += count
-            if has_stops and not _is_any_light_left(work):
-                break
+            if has_stops and place >= refresh:
+                find_lit(work, 0, 0.0, rows)
+                refresh = place + _REFRESH
+                if _is_dark(rows):
+                    break
         if starts.shape[0] == 0:
             for row in range(bottom - top):
                 pixel = (image * height + top + row) * width + left
@@ -254,11 +293,11 @@ def draw_tiles(
 
 
 @inner
-def _is_any_light_left(work):
-    most = load(work, 0)
-    for i in range(LANES, _PLANE, LANES):
-        most = maximum(most, load(work, i))
-    return any_lane(most > 0.0)
+def _is_dark(rows):
+    for group in range(_GROUPS):
+        if rows[LANES + _GROUPS + group] >= 0:
+            return False
+    return True
 
 
 @inner
@@ -337,8 +376,18 @@ def draw_tiles_backward(
             for k in range(starts[tile], starts[tile + 1]):
                 i = plane_index(wanted_rows[k] - top, wanted_columns[k] - left)
                 _read(work, i, 1, wanted_places[k], pictures, states, gradients)
+        stops = zero < zero
+        for i in range(6 * _PLANE, 7 * _PLANE, LANES):
+            stops = stops | ((load(work, i) > 0.0) & (load(work, i) < _NEVER))
+        has_stops = any_lane(stops)
+        find_lit(work, 6 * _PLANE, 0.0, rows)
         # Sixteen at a time, counted from the near end as in the forward pass.
+        refresh = end
         for place in range(first_entry + (end - first_entry - 1) // LANES * LANES, first_entry - 1, -LANES):
+            if has_stops and place <= refresh:
+                # Lit until the near end of the Gaussians that come before the next look.
+                refresh = place - _REFRESH
+                find_lit(work, 6 * _PLANE, float(max(refresh + LANES, first_entry) - first_entry), rows)
             count = _batch(splats, place, end, rows)
             find_blocks(records, rows, float(left), float(top), float(right), float(bottom), work)
             for lane in range(count - 1, -1, -1):
@@ -360,8 +409,7 @@ def draw_tiles_backward(
                 h_sum, h_x, h_y, h_xx, h_xy, h_yy = zero, zero, zero, zero, zero, zero
                 w_red, w_green, w_blue, w_depth = zero, zero, zero, zero
                 for block in range(blocks):
-                    first = int(fetch(work, _FIRST + LANES * block + lane))
-                    last = int(fetch(work, _LAST + LANES * block + lane))
+                    first, last = row_pairs(work, rows, block, lane, column)
                     dx = lane_columns() + (left + column + 0.5 - fetch(records, at + X))
                     dy = lane_rows() + (top + 2 * first + 0.5 - fetch(records, at + Y))
                     linear, constant = b * dx, a * dx * dx
@@ -434,5 +482,3 @@ def _read(work, i, size, pixel, pictures, states, gradients):
 @inner
 def _add(work, i, size, values):
     store_strided(work, i, 2, size, load_strided(work, i, 2, size) + values)
-# 1
-# 2

@@ -118,15 +118,23 @@ _define(operator.ge, mask, lambda b, x, y: b.fcmp_ordered(">=", x, y))
 _define(operator.gt, mask, lambda b, x, y: b.fcmp_ordered(">", x, y))
 
 
-@infer_global(operator.and_)
-class _AndTemplate(AbstractTemplate):  # type: ignore[misc]
-    def generic(self, args: Any, kws: Any) -> Any:
-        return signature(mask, mask, mask) if tuple(args) == (mask, mask) else None
+def _define_on_masks(python_operator: Any, emit: Any) -> None:
+    class Template(AbstractTemplate):  # type: ignore[misc]
+        key = python_operator
+
+        def generic(self, args: Any, kws: Any) -> Any:
+            return signature(mask, mask, mask) if tuple(args) == (mask, mask) else None
+
+    infer_global(python_operator)(Template)
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return emit(builder, *args)
+
+    lower_builtin(python_operator, MaskType, MaskType)(lower)
 
 
-@lower_builtin(operator.and_, MaskType, MaskType)
-def _and(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return builder.and_(*args)
+_define_on_masks(operator.and_, lambda b, x, y: b.and_(x, y))
+_define_on_masks(operator.or_, lambda b, x, y: b.or_(x, y))
 
 
 @infer_global(operator.neg)
