@@ -81,11 +81,11 @@ class SGLDConfig(Options):
 
 @dataclass(kw_only=True)
 class RendererConfig(Options):
-    """renderer=auto: the fastest this machine can run; renderer=reference: plain PyTorch."""
+    """auto: the fastest this machine can run; cpu: compiled; reference: plain PyTorch."""
 
     section: ClassVar[str] = "renderer"
 
-    name: str = option("auto", "what draws the pictures", choices=("auto", "reference"))
+    name: str = option("auto", "what draws the pictures", choices=("auto", "cpu", "reference"))
 
 
 Sampler = GibbsConfig | MALAConfig | SGLDConfig
@@ -94,7 +94,11 @@ GROUPS: dict[str, dict[str, type[Options]]] = {
     "proposal": {"plane_sweep": PlaneSweepConfig},
     "model": {"default": ModelConfig},
     "sampler": {"gibbs": GibbsConfig, "mala": MALAConfig, "sgld": SGLDConfig},
-    "renderer": {"auto": RendererConfig, "reference": RendererConfig},
+    "renderer": {
+        "auto": RendererConfig,
+        "cpu": RendererConfig,
+        "reference": RendererConfig,
+    },
 }
 """Group -> its choices, the default one first."""
 

@@ -16,7 +16,7 @@ from bayes_splat.types import Cameras, Gaussians, Rendering
 
 
 class PairList(NamedTuple):
-    """Pairs grouped by pixel, near first: splat, pixel, pixel centre, and where its pixel starts."""
+    """Pairs grouped by pixel, near first; ``start`` is where the pair's pixel starts."""
 
     splat: Tensor
     pixel: Tensor

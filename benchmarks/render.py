@@ -7,7 +7,6 @@ time; a ratio is the median of the ratios of the rounds. Run it on a quiet machi
 import json
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor
 
 from bayes_splat import geometry
-from bayes_splat.rendering import cpu
+from bayes_splat.rendering import cpu, cpu_engine
 from bayes_splat.rendering.renderer import ReferenceRenderer
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians, Rendering
@@ -142,18 +141,18 @@ def table_baselines() -> None:
 @contextmanager
 def stages(record: dict[str, list[float]]) -> Iterator[None]:
     """Note the CPU time of every stage of the engine."""
-    plain = cpu.run_items
+    plain = cpu_engine.run_items
 
     def noted(kernel: Any, *arguments: Any) -> None:
         start = time.process_time()
         plain(kernel, *arguments)
         record.setdefault(kernel.__name__, []).append(time.process_time() - start)
 
-    cpu.run_items = noted
+    cpu_engine.run_items = noted
     try:
         yield
     finally:
-        cpu.run_items = plain
+        cpu_engine.run_items = plain
 
 
 def table_stages() -> None:
@@ -182,7 +181,10 @@ def table_chains() -> None:
             times = compare(draws, scene, 15 if name == "S1" else 3, threads=2)
             each = [1e3 / chains * median(t[1] for t in times[n]) for n in draws]
             gain = median(a[1] / b[1] for a, b in zip(times["1"], times["2"], strict=True))
-            print(f"{name}  {chains:2} chains  1 thread {each[0]:.2f}  2 threads {each[1]:.2f}", end="")
+            print(
+                f"{name}  {chains:2} chains  1 thread {each[0]:.2f}  2 threads {each[1]:.2f}",
+                end="",
+            )
             print(f"  gain {gain:.2f}")
 
 
@@ -199,7 +201,10 @@ def table_use() -> None:
             }
             times = compare(draws, scene, rounds, threads)
             mine, theirs = (1e3 * median(t[1] for t in times[n]) for n in draws)
-            print(f"{width}x{height}  {threads} threads  FB {mine:.2f} ms  reference {theirs:.0f} ms", end="")
+            print(
+                f"{width}x{height}  {threads} threads  FB {mine:.2f} ms  reference {theirs:.0f} ms",
+                end="",
+            )
             print(f"  ratio {theirs / mine:.1f}")
 
 
@@ -209,7 +214,9 @@ def table_scaling() -> None:
         "Gaussians (pixel-aligned)": [
             (2 * n * n, pixel_aligned(1, n, n)) for n in (64, 128, 256, 512, 704)
         ],
-        "Gaussians (cloud, 512 px)": [(n, cloud(1, n, 512, 512)) for n in (12_500, 50_000, 200_000)],
+        "Gaussians (cloud, 512 px)": [
+            (n, cloud(1, n, 512, 512)) for n in (12_500, 50_000, 200_000)
+        ],
         "pixels (cloud of 100k)": [(n * n, cloud(1, 100_000, n, n)) for n in (128, 256, 512, 1024)],
         "chains (S1)": [(c, pixel_aligned(c, 64, 64)) for c in (1, 4, 16)],
     }
@@ -235,15 +242,17 @@ def memory_of(name: str) -> dict[str, float]:
     small = pixel_aligned(1, 16, 16)
     timed(engine(small), small, time.perf_counter)
     scene = SCENES[name]()
-    before = _resident()
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")  # starts the highest resident size anew
+    before = _status("VmRSS")
     timed(engine(scene), scene, time.perf_counter)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"growth MiB": round(peak - before, 1)}
+    return {"growth MiB": round(_status("VmHWM") - before, 1)}
 
 
-def _resident() -> float:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
+def _status(name: str) -> float:
+    with open("/proc/self/status") as file:
+        (line,) = (line for line in file if line.startswith(name))
+    return int(line.split()[1]) / 1024
 
 
 def table_compilation() -> None:

@@ -1,4 +1,4 @@
-"""Random clouds of Gaussians for tests of rasterisers, and a comparison that knows about cutoffs."""
+"""Random clouds of Gaussians, and comparisons of rasterisers that know about cutoffs."""
 
 from dataclasses import fields, replace
 

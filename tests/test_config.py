@@ -162,7 +162,7 @@ def test_home_and_null_and_quotes_are_understood(monkeypatch):
         ("sampler.stepsize=3", "unknown option sampler.stepsize; did you mean sampler.step_size"),
         ("samplr.step_size=1", "unknown option samplr; did you mean sampler?"),
         ("sampler=mla", "sampler=mla does not exist; choose one of gibbs, mala, sgld"),
-        ("renderer=cuda", "renderer=cuda does not exist; choose one of auto, reference"),
+        ("renderer=cuda", "renderer=cuda does not exist; choose one of auto, cpu, reference"),
         ("sampler.name=mala", "sampler.name=mala does not choose a sampler; write sampler=mala"),
         ("chains", "'chains' is not an option; write key=value"),
         ("chains=x", "chains is 'x' but must be a whole number"),

@@ -12,10 +12,28 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bayes_splat import harmonics
-from bayes_splat.rendering import cpu_engine
+from bayes_splat import geometry, harmonics
+from bayes_splat.rendering import cpu_engine, cpu_project
+from bayes_splat.rendering.projection import project
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians, Rendering
+
+
+class OpacityStatistics(NamedTuple):
+    """Of every Gaussian, summed over pixels and channels with weights w; residuals are r.
+
+    Attributes:
+        curvature: sum w B^2 with B the derivative of the picture in the opacity: the Gauss-Newton
+            diagonal of half the weighted squares, and the precision of the opacity's conditional.
+        slope: sum w B r.
+        means: Gauss-Newton diagonal in the three coordinates of the mean, through the position of
+            the splat alone (not through its shape or colour).
+    """
+
+    curvature: Float[Tensor, "chain gaussian"]
+    slope: Float[Tensor, "chain gaussian"]
+    means: Float[Tensor, "chain gaussian 3"]
+
 
 @dataclass(frozen=True)
 class CPURenderer:
@@ -47,28 +65,60 @@ class CPURenderer:
         """
         dtype = gaussians.means.dtype
         single = gaussians.to(torch.float32)
-        chains, size, views = single.means.shape[0], len(gaussians), len(cameras)
-        is_plain = single.harmonics.shape[-1] == 1
-        request = cpu_engine.Request(
+        request = self._request(single, cameras, sort_depths, pixels)
+        pictures = _Draw.apply(*_world(single, cameras), request)  # type: ignore[no-untyped-call]
+        return Rendering(*(picture.to(dtype) for picture in pictures))
+
+    @torch.no_grad()
+    def opacity_statistics(
+        self,
+        gaussians: Gaussians,
+        cameras: Cameras,
+        residuals: Float[Tensor, "chain view height width 3"],
+        weights: Float[Tensor, "chain view height width"],
+        *,
+        sort_depths: Float[Tensor, "chain view gaussian"] | None = None,
+    ) -> OpacityStatistics:
+        """Weighted sums over all pixels of all views, for every Gaussian.
+
+        Args:
+            residuals: what is to be explained, photograph minus rendering for a likelihood.
+            weights: of the pixels; one over the noise variance for a likelihood.
+        """
+        single = gaussians.to(torch.float32)
+        request = self._request(single, cameras, sort_depths, None)
+        world = _flat(_world(single, cameras))
+        chains, size, views = single.means.shape[0], len(single), len(cameras)
+        drawing = cpu_engine.list_splats(world, chains, size, request)
+        pixels = weights.numel()
+        pictures = tuple(np.empty(n, dtype=np.float32) for n in (3 * pixels, pixels, pixels))
+        states = tuple(np.empty(pixels, dtype=np.float32) for _ in range(2))
+        cpu_engine.draw(drawing, request, pictures, states)
+        sums = cpu_engine.measure(
+            drawing, request, states, *_flat((residuals.float(), weights.float()))
+        )
+        by_view = torch.from_numpy(sums).reshape(chains, views, -1, sums.shape[-1])[:, :, :size]
+        return _statistics(by_view, single, cameras, self.settings)
+
+    def _request(
+        self,
+        gaussians: Gaussians,
+        cameras: Cameras,
+        sort_depths: Tensor | None,
+        pixels: Tensor | None,
+    ) -> cpu_engine.Request:
+        chains, size, views = gaussians.means.shape[0], len(gaussians), len(cameras)
+        return cpu_engine.Request(
             settings=self.settings,
             threads=self.num_threads or torch.get_num_threads(),
             cameras=cpu_engine.pack_cameras(cameras),
             image_shape=cameras.image_shape,
-            is_plain=is_plain,
+            is_plain=gaussians.harmonics.shape[-1] == 1,
             keys=None if sort_depths is None else _sort_keys(sort_depths, (chains, views, size)),
             pixels=None if pixels is None else _pixel_rows(pixels, chains),
-            gaussians=single,
+            gaussians=gaussians,
             camera_record=cameras,
         )
-        pictures = _Draw.apply(
-            single.means,
-            single.scales,
-            single.rotations,
-            single.opacities,
-            single.harmonics[..., 0] if is_plain else _view_colors(single, cameras),
-            request,
-        )
-        return Rendering(*(picture.to(dtype) for picture in pictures))
 
 
 class _Draw(torch.autograd.Function):
@@ -81,9 +131,9 @@ class _Draw(torch.autograd.Function):
         opacities: Tensor,
         colors: Tensor,
         request: cpu_engine.Request,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        tensors = [t.detach().contiguous() for t in (means, scales, rotations, opacities, colors)]
-        world = tuple(t.numpy().reshape(-1) for t in tensors)
+    ) -> tuple[Tensor, ...]:
+        tensors = (means, scales, rotations, opacities, colors)
+        world = _flat(tensors)
         chains, size = opacities.shape
         drawing = cpu_engine.list_splats(world, chains, size, request)
         views = len(request.cameras)
@@ -99,10 +149,10 @@ class _Draw(torch.autograd.Function):
         ctx.world, ctx.request, ctx.drawing, ctx.states = world, request, drawing, states
         ctx.shapes = [t.shape for t in tensors]
         ctx.set_materialize_grads(False)
-        return pictures  # type: ignore[return-value]
+        return pictures
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         pictures = tuple(p.numpy().reshape(-1) for p in ctx.saved_tensors)
         of_colors, of_depths, of_alphas = gradients
@@ -124,6 +174,55 @@ class _Draw(torch.autograd.Function):
             tuple(r.numpy().reshape(-1) for r in results),
         )
         return (*results, None)
+
+
+def _flat(tensors: tuple[Tensor, ...]) -> tuple[cpu_engine.Array, ...]:
+    return tuple(t.detach().contiguous().numpy().reshape(-1) for t in tensors)
+
+
+def _world(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, ...]:
+    """Means, scales, rotations, opacities, and colours as the kernels take them."""
+    colors = gaussians.harmonics[..., 0]
+    if gaussians.harmonics.shape[-1] > 1:
+        # Clipping hides an infinite coefficient from the kernels.
+        poison = 0.0 * gaussians.harmonics.detach().sum((-2, -1))[:, None, :, None]
+        colors = _view_colors(gaussians, cameras) + poison
+    return gaussians.means, gaussians.scales, gaussians.rotations, gaussians.opacities, colors
+
+
+def _statistics(
+    sums: Float[Tensor, "chain view gaussian 16"],
+    gaussians: Gaussians,
+    cameras: Cameras,
+    settings: RenderSettings,
+) -> OpacityStatistics:
+    """From sums of splats, see ``cpu_statistics.measure_tiles``, to sums of Gaussians."""
+    squares, along, xx, xy, yy = sums[..., :5].unbind(-1)
+    solid = gaussians.opacities.where(
+        gaussians.opacities.abs() >= cpu_project.SMALLEST_OPACITY, cpu_project.SMALLEST_OPACITY
+    )
+    projection = project(gaussians, cameras.to(torch.float32), settings)
+    a, b, c = (
+        sign * projection.covariances2d[i] / projection.determinants2d
+        for i, sign in ((2, 1.0), (1, -1.0), (0, 1.0))
+    )
+    # With the conic Q and an offset d, the exponent's derivative in the splat's position is Q d.
+    of_x = a * a * xx + 2.0 * a * b * xy + b * b * yy
+    of_both = a * b * xx + (a * c + b * b) * xy + b * c * yy
+    of_y = b * b * xx + 2.0 * b * c * xy + c * c * yy
+    local = geometry.world_to_camera(gaussians.means, cameras.to(torch.float32))
+    x, y, z = (t[..., None] for t in local.unbind(-1))
+    axis_x, axis_y, axis_z = cameras.extrinsics[:, None, :3, :3].float().unbind(-1)
+    fx, fy = (cameras.intrinsics[:, i, i, None, None].float() for i in (0, 1))
+    z = z.clamp_min(settings.near_plane)
+    to_x, to_y = fx / z * (axis_x - x / z * axis_z), fy / z * (axis_y - y / z * axis_z)
+    means = to_x * to_x * of_x[..., None] + to_y * to_y * of_y[..., None]
+    means = means + 2.0 * to_x * to_y * of_both[..., None]
+    return OpacityStatistics(
+        curvature=geometry.sum_terms(squares, axis=1) / (solid * solid),
+        slope=geometry.sum_terms(along, axis=1) / solid,
+        means=geometry.sum_terms(means, axis=1),
+    )
 
 
 def _sort_keys(sort_depths: Tensor, shape: tuple[int, int, int]) -> cpu_engine.Array:

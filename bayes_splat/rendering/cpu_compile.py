@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.extending import intrinsic
 
-_OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+_OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -25,7 +26,7 @@ def kernel(function: Callable[..., Any]) -> Any:
     try:
         compiled = numba.njit(cache=True, **_OPTIONS)(plain)
         _stamp(compiled)
-    except RuntimeError:  # no folder to keep it in
+    except (RuntimeError, AttributeError):  # no folder to keep it in, or see _stamp
         compiled = numba.njit(**_OPTIONS)(plain)
     return compiled
 
@@ -33,6 +34,11 @@ def kernel(function: Callable[..., Any]) -> Any:
 def inner(function: Callable[..., Any]) -> Any:
     """Compile a function that kernels call; it is kept as part of them."""
     return numba.njit(**_OPTIONS)(inspect.unwrap(function))
+
+
+def operation(emit: Callable[..., Any]) -> Any:
+    """Make an operation of what writes its instructions; see numba's ``intrinsic``."""
+    return intrinsic(inspect.unwrap(emit))
 
 
 @cache

@@ -5,7 +5,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from bayes_splat.rendering import cpu_lists, cpu_project, cpu_raster, cpu_tiles, reference
+from bayes_splat.rendering import (
+    cpu_blocks,
+    cpu_lists,
+    cpu_project,
+    cpu_project_backward,
+    cpu_raster,
+    cpu_raster_backward,
+    cpu_statistics,
+    cpu_tiles,
+    reference,
+)
 from bayes_splat.rendering.cpu_geometry import CAMERA
 from bayes_splat.rendering.cpu_threads import run_items
 from bayes_splat.rendering.projection import FRUSTUM_MARGIN, project
@@ -55,7 +65,7 @@ def list_splats(world: tuple[Array, ...], chains: int, size: int, request: Reque
         if request.pixels is None
         else cpu_tiles.chosen_pixels(request.pixels, views, height, width)
     )
-    records = np.empty(images * padded * cpu_raster.RECORD, dtype=np.float32)
+    records = np.empty(images * padded * cpu_blocks.RECORD, dtype=np.float32)
     keys = np.empty(images * padded, dtype=np.float32)
     rects = np.empty((images * padded, 4), dtype=np.int16)
     counts = np.zeros((images, blocks, tiles.active[:1].size), dtype=np.int32)
@@ -115,9 +125,9 @@ def list_splats(world: tuple[Array, ...], chains: int, size: int, request: Reque
 def _complain(gaussians: Gaussians, cameras: Cameras, settings: RenderSettings) -> None:
     """Say what is not finite, in the words of the reference."""
     with torch.no_grad():
-        reference._require_finite(gaussians)
+        reference.require_finite(gaussians)
         projection = project(gaussians, cameras.to(torch.float32), settings)
-        reference._require_finite_ellipses(gaussians, projection)
+        reference.require_finite_ellipses(gaussians, projection)
 
 
 def draw(
@@ -145,7 +155,7 @@ def draw(
         drawing.tiles.wanted,
         _work(threads),
         np.empty((threads, 2 * fullest + cpu_lists.SORT_COUNTERS), dtype=np.int64),
-        np.empty((threads, cpu_raster.ROWS), dtype=np.int64),
+        np.empty((threads, cpu_blocks.ROWS), dtype=np.int64),
         pictures,
         states,
     )
@@ -163,9 +173,9 @@ def draw_backward(
     """Gradients of the world from those of the pictures."""
     settings, threads = request.settings, request.threads
     height, width = request.image_shape
-    slots = np.empty(len(drawing.entries[1]) * cpu_raster.RECORD, dtype=np.float32)
+    slots = np.empty(len(drawing.entries[1]) * cpu_blocks.RECORD, dtype=np.float32)
     run_items(
-        cpu_raster.draw_tiles_backward,
+        cpu_raster_backward.draw_tiles_backward,
         len(drawing.tile_ranges),
         threads,
         drawing.tiles.rectangles,
@@ -177,16 +187,16 @@ def draw_backward(
         np.float32(settings.max_alpha),
         drawing.tiles.wanted,
         _work(threads),
-        np.empty((threads, cpu_raster.ROWS), dtype=np.int64),
+        np.empty((threads, cpu_blocks.ROWS), dtype=np.int64),
         pictures,
         states,
         gradients,
         slots,
     )
-    views, size, padded, blocks, _ = drawing.sizes
+    _, size, _, blocks, _ = drawing.sizes
     chains = len(world[3]) // max(size, 1)
     run_items(
-        cpu_project.project_backward,
+        cpu_project_backward.project_backward,
         chains * blocks,
         threads,
         drawing.sizes,
@@ -201,13 +211,48 @@ def draw_backward(
     )
 
 
+def measure(
+    drawing: Drawing,
+    request: Request,
+    states: tuple[Array, ...],
+    residuals: Array,
+    weights: Array,
+) -> Array:
+    """Sums of ``cpu_statistics.measure_tiles`` by [splat, RECORD]; residuals, weights are flat."""
+    threads, (height, width) = request.threads, request.image_shape
+    slots = np.empty(len(drawing.entries[1]) * cpu_blocks.RECORD, dtype=np.float32)
+    run_items(
+        cpu_statistics.measure_tiles,
+        len(drawing.tile_ranges),
+        threads,
+        drawing.tiles.rectangles,
+        drawing.tile_ranges,
+        drawing.entries,
+        drawing.records,
+        width,
+        height,
+        np.float32(request.settings.max_alpha),
+        _work(threads),
+        np.empty((threads, cpu_blocks.ROWS), dtype=np.int64),
+        states,
+        residuals,
+        weights,
+        slots,
+    )
+    num_splats = len(drawing.slot_starts) - 1
+    sums = np.empty(num_splats * cpu_blocks.RECORD, dtype=np.float32)
+    blocks = -(-num_splats // cpu_lists.BLOCK)
+    run_items(cpu_statistics.sum_slots, blocks, threads, drawing.slot_starts, slots, sums)
+    return sums.reshape(num_splats, cpu_blocks.RECORD)
+
+
 def _work(threads: int) -> Array:
     """Scratch of the raster, a row a thread, all starting on pages of their own.
 
     Where it starts matters: at unlucky places the backward pass was measured 1.5 times slower.
     """
     page = 4096 // 4
-    stride = -(-cpu_raster.WORK // page) * page
+    stride = -(-cpu_blocks.WORK // page) * page
     memory = np.empty(threads * stride + page, dtype=np.float32)
     start = (-memory.ctypes.data // 4) % page
     return memory[start : start + threads * stride].reshape(threads, stride)

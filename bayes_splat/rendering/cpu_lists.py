@@ -66,7 +66,7 @@ def fill_entries(
         entries: (keys uint32, splats int32, slots int32), filled.
     """
     keys, splats, slots = entries
-    images, blocks, tiles = places.shape
+    images, blocks, _ = places.shape
     num_gaussians = rects.shape[0] // images
     columns = active.shape[2]
     while True:
@@ -107,7 +107,7 @@ def ascending_bits(bits):
 
 
 SORT_COUNTERS = 257
-"""Numbers at the end of a thread's sort scratch; two for every entry of the fullest tile precede."""
+"""Numbers at the end of a thread's sort scratch, after two for every entry of the fullest tile."""
 
 
 @inner

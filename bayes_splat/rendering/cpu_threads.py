@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
+
+from bayes_splat.rendering.cpu_compile import operation
 
 
-@intrinsic
+@operation
 def take_number(typingctx: Any, counter: Any) -> Any:
     """The next number of an int64 counter of one element, each given to one thread only."""
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bayes_splat.rendering.cpu_blocks import TILE
 from bayes_splat.rendering.cpu_compile import inner, kernel
-from bayes_splat.rendering.cpu_raster import TILE
 
 CHOSEN_TILE = 16
 """Tile size for chosen pixels: small, so that the cost follows their number."""

@@ -41,9 +41,9 @@ def footprints(
         ValueError: a Gaussian is not finite (names the field and the first bad index), or is too
             large for its dtype.
     """
-    _require_finite(gaussians)
+    require_finite(gaussians)
     projection = project(gaussians, cameras, settings)
-    _require_finite_ellipses(gaussians, projection)
+    require_finite_ellipses(gaussians, projection)
     with torch.no_grad():
         depths = projection.depths.detach()
         exponent = settings.max_exponent(gaussians.opacities)[:, None, :].expand_as(depths)
@@ -139,7 +139,7 @@ def _mask(pixels: Tensor, num_chains: int, cameras: Cameras) -> Tensor:
     return wanted.scatter_(1, pixels, True).flatten()
 
 
-def _require_finite(gaussians: Gaussians) -> None:
+def require_finite(gaussians: Gaussians) -> None:
     for name in ("means", "scales", "rotations", "opacities", "harmonics"):
         values = getattr(gaussians, name)
         if not bool(torch.isfinite(values).all()):
@@ -147,7 +147,7 @@ def _require_finite(gaussians: Gaussians) -> None:
             raise ValueError(f"Gaussians.{name}{list(index)} is {values[index]}; it must be finite")
 
 
-def _require_finite_ellipses(gaussians: Gaussians, projection: Projection) -> None:
+def require_finite_ellipses(gaussians: Gaussians, projection: Projection) -> None:
     finite = torch.isfinite(projection.determinants2d)
     if not bool(finite.all()):
         chain, view, gaussian = torch.nonzero(~finite)[0].tolist()

@@ -99,8 +99,15 @@ class CountingRenderer:
         return rendering
 
 
+def _cpu(settings: RenderSettings) -> Renderer:
+    from bayes_splat.rendering.cpu import CPURenderer  # late: loading numba takes a second
+
+    return CPURenderer(settings)
+
+
 _ENGINES: dict[str, Callable[[RenderSettings], Renderer]] = {
-    "auto": ReferenceRenderer,
+    "auto": _cpu,
+    "cpu": _cpu,
     "reference": ReferenceRenderer,
 }
 

@@ -1,7 +1,5 @@
 """The compiled engine draws what the float64 reference draws, and differentiates it."""
 
-import subprocess
-import sys
 from dataclasses import fields, replace
 
 import pytest
@@ -10,6 +8,7 @@ from hypothesis import given
 from hypothesis import settings as example_settings
 from hypothesis import strategies as st
 
+from bayes_splat import geometry
 from bayes_splat.rendering.cpu import CPURenderer
 from bayes_splat.rendering.renderer import ReferenceRenderer
 from bayes_splat.rendering.settings import CUTOFFS, RenderSettings
@@ -220,9 +219,13 @@ def test_any_finite_gaussian_draws_something_finite(exponents, depth, aside, cut
     gaussians.means[0, 1, 0] = aside
     gaussians.rotations[0, 2] = 0.0
     weights = Rendering(torch.ones(1, 2, 19, 35, 3), *2 * [torch.ones(1, 2, 19, 35)])
-    picture, gradients = helpers_render.picture_and_gradients(
-        CPURenderer(RenderSettings(cutoff=cutoff)), gaussians, cameras, weights
-    )
+    try:
+        picture, gradients = helpers_render.picture_and_gradients(
+            CPURenderer(RenderSettings(cutoff=cutoff)), gaussians, cameras, weights
+        )
+    except ValueError as error:
+        assert "too large" in str(error)  # noqa: PT017  (the reference refuses these too)
+        return
     for values in (*picture, *(g[:, 3:] for g in gradients.values())):
         assert values.isfinite().all()
     assert picture.alphas.max() <= 1.0 + 1e-6
@@ -237,9 +240,9 @@ def test_numbers_that_are_not_finite_are_refused(name, value, d_sh):
         helpers_render.cameras_in_a_row(1, 4, 4),
     )
     getattr(gaussians, name)[1, 38] = value
-    with pytest.raises(ValueError) as fast:
+    with pytest.raises(ValueError, match=name) as fast:
         CPURenderer().render(gaussians, cameras)
-    with pytest.raises(ValueError) as slow:
+    with pytest.raises(ValueError, match=name) as slow:
         ReferenceRenderer().render(gaussians, cameras)
     assert str(fast.value) == str(slow.value)
 
@@ -262,19 +265,51 @@ def test_affine_in_a_single_opacity_with_the_falloff_cutoff():
     assert bend.abs().max() < 1e-6
 
 
-def test_two_processes_may_start_at_once(tmp_path):
-    """Each compiles into the same empty folder, or finds there what the other left."""
-    program = (
-        "import torch; from tests import helpers_render as h;"
-        "from bayes_splat.rendering.cpu import CPURenderer;"
-        "print(CPURenderer().render(h.cloud(1, 9, 0), h.cameras_in_a_row(1, 8, 8)).colors.sum())"
+@pytest.mark.parametrize("cutoff", CUTOFFS)
+def test_opacity_statistics_are_those_of_the_jacobian(cutoff):
+    gaussians = helpers_render.cloud(2, 30, 1, spread=0.1)
+    cameras = helpers_render.cameras_in_a_row(2, 17, 23)
+    settings, generator = RenderSettings(cutoff=cutoff), torch.Generator().manual_seed(0)
+    residuals = torch.randn(2, 2, 17, 23, 3, generator=generator)
+    weights = torch.rand(2, 2, 17, 23, generator=generator)
+    found = CPURenderer(settings).opacity_statistics(gaussians, cameras, residuals, weights)
+    exact, exact_cameras = gaussians.to(torch.float64), cameras.to(torch.float64)
+
+    def colors(opacities):
+        scene = replace(exact, opacities=opacities)
+        return ReferenceRenderer(settings).render(scene, exact_cameras).colors
+
+    curvature, slope = torch.zeros(2, 30).double(), torch.zeros(2, 30).double()
+    for i in range(30):
+        direction = torch.zeros(2, 30).double()
+        direction[:, i] = 1.0
+        _, column = torch.autograd.functional.jvp(colors, exact.opacities, direction)
+        curvature[:, i] = (column**2 * weights[..., None]).sum((1, 2, 3, 4))
+        slope[:, i] = (column * residuals * weights[..., None]).sum((1, 2, 3, 4))
+    assert (found.curvature - curvature).norm() < 2e-5 * curvature.norm()
+    assert (found.slope - slope).norm() < 2e-5 * slope.norm()
+
+
+def test_gauss_newton_diagonal_of_a_mean():
+    """Moving the principal point moves one splat and nothing else."""
+    gaussians = helpers_render.cloud(1, 1, 3, spread=0.1)
+    gaussians.means[:] = torch.tensor([0.1, -0.05, 2.0])
+    cameras = helpers_render.cameras_in_a_row(1, 21, 25)
+    weights = torch.ones(1, 1, 21, 25)
+    found = CPURenderer().opacity_statistics(
+        gaussians, cameras, torch.zeros(1, 1, 21, 25, 3), weights
     )
-    environment = {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": ".", "PATH": ""}
-    runs = [
-        subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE)
-        for _ in range(2)
-    ]
-    outputs = {run.communicate()[0] for run in runs}
-    assert all(run.returncode == 0 for run in runs)
-    assert len(outputs) == 1
-    assert list(tmp_path.rglob("*.nbi"))
+    exact, exact_cameras = gaussians.to(torch.float64), cameras.to(torch.float64)
+
+    def colors(centre):
+        intrinsics = exact_cameras.intrinsics.clone()
+        intrinsics[:, :2, 2] = centre
+        moved = replace(exact_cameras, intrinsics=intrinsics)
+        return ReferenceRenderer().render(exact, moved).colors.flatten()
+
+    def place(mean):
+        return geometry.project_points(mean[None, None], exact_cameras)[0].flatten()
+
+    by_place = torch.autograd.functional.jacobian(colors, exact_cameras.intrinsics[0, :2, 2])
+    by_mean = by_place @ torch.autograd.functional.jacobian(place, exact.means[0, 0])
+    assert torch.allclose(found.means[0, 0].double(), (by_mean**2).sum(0), rtol=1e-4)

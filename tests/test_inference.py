@@ -1,0 +1,272 @@
+import signal
+import threading
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from bayes_splat import inference
+from bayes_splat.config import GibbsConfig, MALAConfig, Sampler, SGLDConfig
+from bayes_splat.models import noise_gibbs
+from bayes_splat.models.depth_moves import DepthMoves
+from bayes_splat.samplers import schedules
+from bayes_splat.samplers.base import Info, Kernel
+from bayes_splat.samplers.gibbs import Gibbs
+from bayes_splat.samplers.mala import MALA
+from bayes_splat.samplers.positions import make_generators
+from bayes_splat.samplers.potential import PyroTarget
+from bayes_splat.samplers.sampling import Draws
+from bayes_splat.samplers.sgld import SGLD
+from tests import helpers_scenes as scenes
+
+SAMPLERS: list[Sampler] = [
+    GibbsConfig(),
+    GibbsConfig(jump_fraction=0.0, mala_steps=1),
+    MALAConfig(),
+    SGLDConfig(schedule="constant"),
+    SGLDConfig(schedule="polynomial"),
+    SGLDConfig(schedule="cyclical", period=4),
+    SGLDConfig(batch_fraction=1.0),
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return scenes.tiny_model()
+
+
+# ----- every sampler -----
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("noise", ["global", "per_view"])
+def test_every_sampler_runs(sampler, noise):
+    model = scenes.tiny_model(noise=noise)
+    draws = inference.sample_posterior(model, sampler, chains=3, draws=4, warmup=3, thinning=2)
+    views = (2,) if noise == "per_view" else ()
+    shapes = {name: value.shape for name, value in draws.sites.items()}
+    assert shapes == {
+        "depth": (3, 4, 24),
+        "opacity": (3, 4, 24),
+        "noise_scale": (3, 4, *views),
+    }
+    assert ((draws.sites["depth"] >= 1) & (draws.sites["depth"] <= 4)).all()
+    assert ((draws.sites["opacity"] >= 0) & (draws.sites["opacity"] <= 0.999)).all()
+    assert (draws.sites["noise_scale"] > 0).all()
+    assert draws.stats["energy"].isfinite().all()
+    assert draws.warmup_stats["energy"].shape == (3, 3)
+    assert not draws.is_interrupted
+    for value in draws.sites.values():
+        assert (value[:, 0] != value[:, -1]).any(), "it moves"
+
+
+def test_the_default_is_the_composed_sampler(model):
+    one = inference.sample_posterior(model, chains=2, draws=2, warmup=1)
+    other = inference.sample_posterior(model, GibbsConfig(), chains=2, draws=2, warmup=1)
+    assert same(one, other)
+    rates = {name for name in one.stats if name.startswith("acceptance_rate_")}
+    blocks = ("depth_jump", "depth_walk", "depth", "opacity", "noise_scale")
+    assert rates == {f"acceptance_rate_{block}" for block in blocks}
+    assert (one.stats["acceptance_rate_noise_scale"] == 1).all()
+
+
+def kernel_of(model, sampler: Sampler) -> Kernel:
+    return inference.make_kernel(model, PyroTarget(model, vectorized=True), sampler)
+
+
+def test_settings_reach_the_kernels(model):
+    composed = kernel_of(
+        model,
+        GibbsConfig(
+            mala_steps=3,
+            step_size=0.5,
+            target_acceptance_rate=0.7,
+            jump_fraction=0.4,
+            opacity_fraction=0.3,
+        ),
+    )
+    assert isinstance(composed, Gibbs)
+    jump, walk, offsets, opacity, _ = composed.blocks
+    assert isinstance(jump, DepthMoves)
+    assert isinstance(walk, DepthMoves)
+    assert (jump.candidates, walk.candidates) == ("proposal", "walk")
+    assert jump.fraction == walk.fraction == 0.4
+    assert (offsets.num_steps, offsets.kernel.step_size) == (3, 0.5)
+    assert offsets.kernel.target_acceptance_rate == 0.7
+    assert opacity.fraction == 0.3
+    still = kernel_of(model, GibbsConfig(jump_fraction=0.0))
+    assert [block.name for block in still.blocks] == ["depth", "opacity", "noise_scale"]
+
+    mala = kernel_of(model, MALAConfig(step_size=0.3, target_acceptance_rate=0.6))
+    assert isinstance(mala, MALA)
+    assert (mala.step_size, mala.target_acceptance_rate) == (0.3, 0.6)
+
+    wanted = {
+        "constant": schedules.Constant(0.2),
+        "polynomial": schedules.Polynomial(0.2),
+        "cyclical": schedules.Cyclical(0.2, 7),
+    }
+    for schedule, function in wanted.items():
+        sgld = kernel_of(model, SGLDConfig(step_size=0.2, schedule=schedule, period=7))
+        assert isinstance(sgld, SGLD)
+        assert sgld.schedule == function
+
+
+def test_sgld_looks_at_the_share_of_pixels_asked_for(model):
+    sgld = kernel_of(model, SGLDConfig(batch_fraction=0.25))
+    assert sgld.target.draw_batch(make_generators(0, 3))["pixels"].shape == (3, 6)
+
+
+# ----- where chains start -----
+
+
+@pytest.mark.parametrize("noise", ["global", "per_view"])
+def test_chains_start_apart_at_mode_and_draws(noise):
+    model = scenes.tiny_model(noise=noise)
+    target = PyroTarget(model, vectorized=True)
+    start = inference.starting_position(model, target, make_generators(0, 6))
+    sites = target.constrain(start)
+    assert all(value.isfinite().all() for value in start.values())
+    mode = model.proposal.mode()
+    assert sites["depth"][::2] == pytest.approx(mode.expand(3, -1), rel=1e-6)
+    odd = sites["depth"][1::2]
+    assert (odd != mode).all()
+    assert (odd[0] != odd[1]).all()
+    # Farther apart than draws of one surface would be: several buckets.
+    assert model.proposal.bucket(odd).double().std(0).mean() > 0.5
+    opacities = model.proposal.opacities.double()
+    assert sites["opacity"] == pytest.approx(opacities.expand(6, -1), rel=1e-6)
+
+
+def test_noise_starts_at_the_size_of_the_residuals():
+    for noise in ("global", "per_view"):
+        model = scenes.tiny_model(noise=noise)
+        target = PyroTarget(model, vectorized=True)
+        sites = target.constrain(inference.starting_position(model, target, make_generators(0, 2)))
+        squares = noise_gibbs.squared_residuals(model, sites["depth"], sites["opacity"])
+        wanted = (squares / 36).sqrt() if noise == "per_view" else (squares.sum(-1) / 72).sqrt()
+        assert sites["noise_scale"] == pytest.approx(wanted, rel=1e-6)
+
+
+def test_modes_at_the_ends_of_the_range_are_finite_starts(model):
+    ends = torch.arange(24)[:, None].expand(24, 4) % 2
+    probabilities = torch.zeros(24, 4)
+    probabilities[::2, 0] = 1.0  # offset 0 of the first bucket: near itself
+    probabilities[1::2, 3] = 1.0  # offset 1 of the last one: far
+    proposal = replace(model.proposal, offsets=ends.float(), probabilities=probabilities)
+    model = scenes.replaced(model, proposal)
+    target = PyroTarget(model, vectorized=True)
+    start = inference.starting_position(model, target, make_generators(0, 2))
+    assert target.potential_energy(start).isfinite().all()
+    draws = inference.sample_posterior(model, chains=2, draws=5, warmup=20)
+    assert draws.sites["depth"].isfinite().all()
+    assert (draws.sites["depth"][0, -1] != proposal.mode()).double().mean() > 0.9
+
+
+# ----- seeds, threads, chains -----
+
+
+def same(one: Draws, other: Draws) -> bool:
+    return all(
+        torch.equal(torch.nan_to_num(value), torch.nan_to_num(theirs[name]))
+        for mine, theirs in (
+            (one.sites, other.sites),
+            (one.stats, other.stats),
+            (one.warmup_stats, other.warmup_stats),
+            (one.final, other.final),
+        )
+        for name, value in mine.items()
+    )
+
+
+@pytest.mark.parametrize("sampler", [GibbsConfig(), MALAConfig(), SGLDConfig()])
+def test_seeds_decide(model, sampler):
+    runs = [
+        inference.sample_posterior(model, sampler, chains=2, draws=3, warmup=2, seed=seed)
+        for seed in (1, 1, 2)
+    ]
+    assert same(runs[0], runs[1])
+    assert not same(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("sampler", [GibbsConfig(), MALAConfig(), SGLDConfig()])
+def test_any_number_of_threads_gives_the_same_bits(sampler):
+    """Large enough that PyTorch does share the work."""
+    model = scenes.tiny_model(8, image_shape=(12, 18), noise="per_view")
+    runs = []
+    for number in (1, 2, 3):
+        with scenes.threads(number):
+            runs.append(inference.sample_posterior(model, sampler, chains=3, draws=1, warmup=1))
+    assert same(runs[0], runs[1])
+    assert same(runs[0], runs[2])
+
+
+def test_a_chain_does_not_depend_on_how_many_run_beside_it(model):
+    """To rounding at least: chain 0 starts at the mode, whatever the number of chains."""
+    two, four = (
+        inference.sample_posterior(model, chains=chains, draws=3, warmup=0) for chains in (2, 4)
+    )
+    for name, value in two.sites.items():
+        assert value == pytest.approx(four.sites[name][:2], rel=1e-5), name
+
+
+# ----- stopped half-way -----
+
+
+class Stopper:
+    """Interrupts after some steps of the sampling phase."""
+
+    def __init__(self, after: int, phase: str = "sampling", number: int = signal.SIGINT) -> None:
+        self.after, self.phase, self.number = after, phase, number
+
+    def update(self, phase: str, step: int, total: int, info: Info, seconds: float) -> None:
+        if (phase, step) == (self.phase, self.after):
+            signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_its_draws(model, number):
+    assert threading.current_thread() is threading.main_thread()
+    whole = inference.sample_posterior(model, chains=2, draws=6, warmup=2)
+    stopped = inference.sample_posterior(
+        model, chains=2, draws=6, warmup=2, progress=Stopper(4, number=number)
+    )
+    assert stopped.is_interrupted
+    assert stopped.sites["depth"].shape[1] == 3, "the step of the signal is lost"
+    for name, value in stopped.sites.items():
+        assert torch.equal(value, whole.sites[name][:, :3])
+
+
+def test_a_run_interrupted_while_warming_up_has_no_draws(model):
+    stopped = inference.sample_posterior(
+        model, chains=2, draws=6, warmup=5, progress=Stopper(2, "warmup")
+    )
+    assert stopped.is_interrupted
+    assert stopped.sites["depth"].shape == (2, 0, 24)
+
+
+def test_time_limits_end_runs(model):
+    draws = inference.sample_posterior(model, chains=2, draws=100_000, warmup=10, time_limit=0.6)
+    assert draws.is_interrupted
+    assert 0 < draws.sites["depth"].shape[1] < 100_000
+    assert sum(draws.seconds.values()) < 5.0
+
+
+def test_checkpoints_are_given_the_draws_so_far(model, monkeypatch):
+    seen: list[Tensor] = []
+    right = inference.sampling.sample
+    monkeypatch.setattr(
+        inference.sampling,
+        "sample",
+        lambda *args, **options: right(*args, **options, checkpoint_seconds=0.0),
+    )
+    draws = inference.sample_posterior(
+        model,
+        chains=2,
+        draws=3,
+        warmup=0,
+        checkpoint=lambda sofar: seen.append(sofar.sites["depth"]),
+    )
+    assert [part.shape[1] for part in seen] == [1, 2, 3]
+    assert torch.equal(seen[1], draws.sites["depth"][:, :2])
