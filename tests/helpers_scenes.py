@@ -105,7 +105,7 @@ def tiny_model(
     images = torch.rand((2, 3, *image_shape), generator=generator, dtype=torch.float64)
     views = Views(cameras, images.to(dtype), ("left", "right"))
     settings = {"noise_prior": [4.0, 0.05], **config}
-    return SplatModel(proposal, views, make_renderer("reference"), ModelConfig(**settings))  # type: ignore[arg-type]
+    return SplatModel(proposal, views, make_renderer("reference"), ModelConfig(**settings))
 
 
 def prior_draws(model: SplatModel, chains: int, seed: int = 0) -> dict[str, Tensor]:
