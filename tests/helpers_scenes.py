@@ -96,6 +96,7 @@ def tiny_model(
     dtype: torch.dtype = torch.float32,
     image_shape: tuple[int, int] = (3, 4),
     baseline: float = 0.4,
+    renderer: str = "reference",
     **config: object,
 ) -> SplatModel:
     """A two-view scene of one Gaussian a pixel whose photographs are noise."""
@@ -105,7 +106,7 @@ def tiny_model(
     images = torch.rand((2, 3, *image_shape), generator=generator, dtype=torch.float64)
     views = Views(cameras, images.to(dtype), ("left", "right"))
     settings = {"noise_prior": [4.0, 0.05], **config}
-    return SplatModel(proposal, views, make_renderer("reference"), ModelConfig(**settings))
+    return SplatModel(proposal, views, make_renderer(renderer), ModelConfig(**settings))
 
 
 def prior_draws(model: SplatModel, chains: int, seed: int = 0) -> dict[str, Tensor]:

@@ -83,6 +83,7 @@ def test_settings_reach_the_kernels(model):
             step_size=0.5,
             target_acceptance_rate=0.7,
             jump_fraction=0.4,
+            jump_rounds=5,
             opacity_fraction=0.3,
         ),
     )
@@ -92,6 +93,7 @@ def test_settings_reach_the_kernels(model):
     assert isinstance(walk, DepthMoves)
     assert (jump.candidates, walk.candidates) == ("proposal", "walk")
     assert jump.fraction == walk.fraction == 0.4
+    assert jump.rounds == walk.rounds == 5
     assert (offsets.num_steps, offsets.kernel.step_size) == (3, 0.5)
     assert offsets.kernel.target_acceptance_rate == 0.7
     assert opacity.fraction == 0.3
@@ -190,7 +192,9 @@ def test_seeds_decide(model, sampler):
     assert not same(runs[0], runs[2])
 
 
-@pytest.mark.parametrize("sampler", [GibbsConfig(), MALAConfig(), SGLDConfig()])
+@pytest.mark.parametrize(
+    "sampler", [GibbsConfig(mala_steps=1, jump_rounds=1), MALAConfig(), SGLDConfig()]
+)
 def test_any_number_of_threads_gives_the_same_bits(sampler):
     """Large enough that PyTorch does share the work."""
     model = scenes.tiny_model(8, image_shape=(12, 18), noise="per_view")

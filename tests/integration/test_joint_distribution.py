@@ -105,6 +105,7 @@ RIGHT = {
     "everything by MALA": Case(mala, SHARP, 20),
     "everything by MALA, order of centres": Case(mala, {"order": "center", **LEANING}, 10),
     "the default": Case(composed, LINE, 4),
+    "the default, compiled pictures": Case(composed, {"renderer": "cpu", **LINE}, 4),
     "the default, other priors": Case(composed, {"prior": "proposal", **LEANING}, 4),
 }
 

@@ -77,9 +77,9 @@ def from_chains(values: Tensor, limits: Tensor) -> Estimates:
 
 def worst(one: Estimates, other: Estimates) -> float:
     """Largest difference in standard errors."""
-    known = np.hypot(one.error, other.error) > 0  # not so where a share is 0 or 1 on both sides
-    print("zz", float((np.abs(one.mean - other.mean) / np.hypot(one.error, other.error))[known].max()))
-    return float((np.abs(one.mean - other.mean) / np.hypot(one.error, other.error))[known].max())
+    # A share that is 0 or 1 in all draws has no error that they could tell.
+    error = np.hypot(np.nan_to_num(one.error), np.nan_to_num(other.error))
+    return float((np.abs(one.mean - other.mean) / error)[error > 0].max())
 
 
 def sampled(model: SplatModel, *, draws: int, warmup: int, seed: int = 0) -> Tensor:
@@ -93,7 +93,7 @@ def sampled(model: SplatModel, *, draws: int, warmup: int, seed: int = 0) -> Ten
 
 
 def test_the_default_sampler_agrees_with_nuts():
-    model, truth = photographed(1, (1, 3), noise_prior=[6.0, 0.06], baseline=1.5)
+    model, truth = photographed(1, (1, 3), noise_prior=[6.0, 0.06], baseline=1.5, renderer="cpu")
     start = PyroTarget(model, vectorized=True).unconstrain(truth)
     pyro.set_rng_seed(0)
     mcmc = MCMC(
@@ -160,13 +160,13 @@ def wrong_proposal(model: SplatModel) -> DepthProposal:
 
 
 def test_the_default_sampler_agrees_with_the_weighted_prior(model, exact):
-    ours = sampled(model, draws=80, warmup=40)
+    ours = sampled(model, draws=50, warmup=30)
     assert worst(from_chains(ours, exact.limits), exact.estimates) < scenes.LIMIT
 
 
 def test_a_wrong_proposal_leads_to_the_same_posterior(model, exact):
     astray = scenes.replaced(model, wrong_proposal(model))
-    ours = sampled(astray, draws=80, warmup=40, seed=1)
+    ours = sampled(astray, draws=50, warmup=30, seed=1)
     assert worst(from_chains(ours, exact.limits), exact.estimates) < scenes.LIMIT
 
 
@@ -174,7 +174,7 @@ def test_a_wrong_proposal_as_prior_does_not(model, exact):
     """So the two proposals do differ, and this check sees it."""
     astray = scenes.replaced(model, wrong_proposal(model))
     believed = replace(astray, config=replace(model.config, prior="proposal"))
-    ours = sampled(believed, draws=40, warmup=40)
+    ours = sampled(believed, draws=20, warmup=20)
     assert worst(from_chains(ours, exact.limits), exact.estimates) > 3 * scenes.LIMIT
 
 
@@ -186,5 +186,5 @@ def test_jumps_without_their_reverse_density_are_caught(model, exact, monkeypatc
     right = DepthMoves._offer
     monkeypatch.setattr(DepthMoves, "_offer", symmetric)
     astray = scenes.replaced(model, wrong_proposal(model))
-    ours = sampled(astray, draws=40, warmup=40)
+    ours = sampled(astray, draws=20, warmup=20)
     assert worst(from_chains(ours, exact.limits), exact.estimates) > 3 * scenes.LIMIT

@@ -237,6 +237,23 @@ def test_chains_do_not_depend_on_each_other():
     assert isinstance(block, base.Block)
 
 
+def test_two_rounds_are_two_steps():
+    model = exact_model()
+    target = PyroTarget(model, vectorized=True)
+    position = target.unconstrain(scenes.prior_draws(model, 5))
+    both, _, info = DepthMoves(model, "walk", 0.2, rounds=2).step(
+        make_generators(4, 5), position, None, is_warmup=False
+    )
+    generators, rates = make_generators(4, 5), []
+    for _ in range(2):
+        position, _, one = DepthMoves(model, "walk", 0.2).step(
+            generators, position, None, is_warmup=False
+        )
+        rates.append(one.acceptance_rate)
+    assert torch.equal(both["depth"], position["depth"])
+    assert info.acceptance_rate == pytest.approx(torch.stack(rates).mean(0))
+
+
 def test_unknown_candidates_are_refused():
     with pytest.raises(ValueError, match="'guess'; choose one of proposal, walk"):
         DepthMoves(scenes.tiny_model(), "guess")
