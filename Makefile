@@ -13,6 +13,9 @@ STAMP := .venv/.installed
 # Settings of the caller's own environment that would reach into ours.
 unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
 
+# OpenMP threads that wait spin on a core by default, which stalls everybody on a busy machine.
+export OMP_WAIT_POLICY ?= passive
+
 .PHONY: setup demo test lint format types check clean
 
 setup: $(STAMP)

@@ -5,6 +5,7 @@
 
 import argparse
 import errno
+import os
 import signal
 import sys
 import threading
@@ -69,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _reconstruct(overrides: Sequence[str]) -> int:
     options, tree = config.compose_config(overrides)
+
+    # Threads that wait spin on a core by default, which stalls everybody on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
     # Late, so that --help and a mistyped option answer at once: the pipeline loads PyTorch.
     from bayes_splat import pipeline

@@ -88,7 +88,7 @@ def mala(model: SplatModel, target: PyroTarget) -> Kernel:
 
 
 def composed(model: SplatModel, target: PyroTarget) -> Kernel:
-    return inference.make_kernel(model, target, GibbsConfig(step_size=0.2))
+    return inference.make_kernel(model, target, GibbsConfig(step_size=0.4, mala_steps=4))
 
 
 RIGHT = {

@@ -124,7 +124,7 @@ def model() -> SplatModel:
 
 @pytest.fixture(scope="module")
 def exact(model) -> Exact:
-    sites = scenes.prior_draws(model, 300_000, seed=5)
+    sites = scenes.prior_draws(model, 200_000, seed=5)
     values = quantities(model, sites)
     # InverseGamma(a + n/2, b + S/2) integrates the noise out, and is what it is drawn from.
     (a, b), half = model.config.noise_prior, 1.5 * model.num_pixels

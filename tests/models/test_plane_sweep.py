@@ -189,9 +189,8 @@ def test_views_that_look_elsewhere_are_named(views):
 # ----- the same whatever the threads -----
 
 
-@pytest.mark.parametrize("resolution", [24, 33])
-def test_any_number_of_threads_gives_the_same_bits(resolution):
-    views = demo_scene(resolution, num_targets=1)
+def test_any_number_of_threads_gives_the_same_bits():
+    views = demo_scene(24, num_targets=1)
     with scenes.threads(1):
         one = plane_sweep.propose(views)
     for number in (2, 3):
