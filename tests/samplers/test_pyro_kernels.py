@@ -93,7 +93,10 @@ def test_a_second_run_gives_the_same_draws_and_initial_params_replace_the_start(
     assert torch.equal(mcmc.get_samples()["scale"], once)
 
 
-def test_progress_bar_and_summary_work(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_bar_and_summary_work(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CI", raising=False)  # Pyro shows no bar there
     target = little_target()
     start = target.initial_position(make_generators(5, 2))
     kernel = VectorizedKernel(MALA(target), start, target.constrain, seed=7)
