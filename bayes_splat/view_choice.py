@@ -86,5 +86,4 @@ def _nearest_frames(folder: Path, context: list[int], count: int) -> list[int]:
         alike = [c for c in seen if float(c[:3, 2] @ pose[:3, 2]) > 0.7]
         if index not in context and alike:
             distances[index] = min(float((c[:3, 3] - pose[:3, 3]).norm()) for c in alike)
-    nearest = sorted(distances, key=lambda i: (distances[i], i))[:count]
-    return nearest
+    return sorted(distances, key=lambda i: (distances[i], i))[:count]

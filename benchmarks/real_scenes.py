@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+from omegaconf import OmegaConf
 
 from bayes_splat import config, pipeline
 from bayes_splat.progress import Progress
@@ -57,7 +58,7 @@ def main() -> None:
             [f"scene={data / scene}", f"split={split}", f"out={out}", *SETTINGS, *arguments.set]
         )
         with Progress(line_every=120.0) as progress:
-            summary = pipeline.reconstruct(options, str(tree), progress)
+            summary = pipeline.reconstruct(options, OmegaConf.to_yaml(tree), progress)
         print(row(name, json.loads((summary.out / "run.json").read_text())), flush=True)
 
 
