@@ -5,7 +5,7 @@ number of threads.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bayes_splat import geometry, harmonics
-from bayes_splat.rendering import cpu_engine, cpu_project
+from bayes_splat.rendering import cpu_engine, cpu_project, reference
+from bayes_splat.rendering import non_finite as non_finite_chains
 from bayes_splat.rendering.projection import project
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians, Rendering
@@ -56,18 +57,25 @@ class CPURenderer:
         *,
         sort_depths: Float[Tensor, "chain view gaussian"] | None = None,
         pixels: Int[Tensor, "chain pixel"] | None = None,
+        non_finite: str = "raise",
     ) -> Rendering:
-        """See :meth:`Renderer.render`.
-
-        Raises:
-            ValueError: a Gaussian is not finite (names the field and the first bad index), or is
-                too large for float32.
-        """
+        """See :meth:`Renderer.render`; too large is what float32 cannot hold."""
+        non_finite_chains.require_choice(non_finite)
         dtype = gaussians.means.dtype
         single = gaussians.to(torch.float32)
-        request = self._request(single, cameras, sort_depths, pixels)
-        pictures = _Draw.apply(*_world(single, cameras), request)  # type: ignore[no-untyped-call]
-        return Rendering(*(picture.to(dtype) for picture in pictures))
+
+        def draw(chosen: Gaussians, keys: Tensor | None, places: Tensor | None) -> Rendering:
+            request = self._request(chosen, cameras, keys, places)
+            pictures = _Draw.apply(*_world(chosen, cameras), request)  # type: ignore[no-untyped-call]
+            return Rendering(*(picture.to(dtype) for picture in pictures))
+
+        try:
+            return draw(single, sort_depths, pixels)
+        except cpu_engine.NotFiniteError as found:
+            if non_finite == "raise":
+                self._complain(single, cameras)
+            bad = torch.from_numpy(found.chains)
+        return non_finite_chains.draw_good_chains(draw, bad, single, cameras, sort_depths, pixels)
 
     @torch.no_grad()
     def opacity_statistics(
@@ -89,7 +97,10 @@ class CPURenderer:
         request = self._request(single, cameras, sort_depths, None)
         world = _flat(_world(single, cameras))
         chains, size, views = single.means.shape[0], len(single), len(cameras)
-        drawing = cpu_engine.list_splats(world, chains, size, request)
+        try:
+            drawing = cpu_engine.list_splats(world, chains, size, request)
+        except cpu_engine.NotFiniteError:
+            self._complain(single, cameras)
         pixels = weights.numel()
         pictures = tuple(np.empty(n, dtype=np.float32) for n in (3 * pixels, pixels, pixels))
         states = tuple(np.empty(pixels, dtype=np.float32) for _ in range(2))
@@ -116,8 +127,17 @@ class CPURenderer:
             is_plain=gaussians.harmonics.shape[-1] == 1,
             keys=None if sort_depths is None else _sort_keys(sort_depths, (chains, views, size)),
             pixels=None if pixels is None else _pixel_rows(pixels, chains),
-            gaussians=gaussians,
-            camera_record=cameras,
+        )
+
+    @torch.no_grad()
+    def _complain(self, gaussians: Gaussians, cameras: Cameras) -> NoReturn:
+        """Say what is not finite, in the words of the reference."""
+        reference.require_finite(gaussians)
+        projection = project(gaussians, cameras.to(torch.float32), self.settings)
+        reference.require_finite_ellipses(gaussians, projection)
+        raise ValueError(
+            "the projection of some Gaussian is too large for float32; bring the scene's units or "
+            "the cameras nearer to one"
         )
 
 

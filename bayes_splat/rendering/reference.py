@@ -5,13 +5,15 @@ sum of colour times alpha times transmittance (Porter and Duff 1984; Kerbl et al
 the cutoffs of :class:`RenderSettings`.
 """
 
+from dataclasses import fields
 from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from bayes_splat.rendering import non_finite as non_finite_chains
 from bayes_splat.rendering import pairs as pair_lists
 from bayes_splat.rendering import segments
 from bayes_splat.rendering.pairs import Extent, Pairs
@@ -111,8 +113,21 @@ def render(
     *,
     sort_depths: Float[Tensor, "chain view gaussian"] | None = None,
     pixels: Int[Tensor, "chain pixel"] | None = None,
+    non_finite: str = "raise",
 ) -> Rendering:
     """See ``Renderer.render``."""
+    non_finite_chains.require_choice(non_finite)
+    if non_finite == "nan" and bool((bad := bad_chains(gaussians, cameras, settings)).any()):
+        return non_finite_chains.draw_good_chains(
+            lambda chosen, keys, places: render(
+                chosen, cameras, settings, sort_depths=keys, pixels=places
+            ),
+            bad,
+            gaussians,
+            cameras,
+            sort_depths,
+            pixels,
+        )
     seen = footprints(gaussians, cameras, settings, sort_depths=sort_depths, pixels=pixels)
     num_chains, (height, width) = gaussians.opacities.shape[0], cameras.image_shape
     num_pixels = num_chains * len(cameras) * height * width
@@ -139,8 +154,18 @@ def _mask(pixels: Tensor, num_chains: int, cameras: Cameras) -> Tensor:
     return wanted.scatter_(1, pixels, True).flatten()
 
 
+@torch.no_grad()
+def bad_chains(
+    gaussians: Gaussians, cameras: Cameras, settings: RenderSettings
+) -> Bool[Tensor, " chain"]:
+    """Chains that hold something not finite, or too large for their dtype."""
+    numbers = [getattr(gaussians, f.name).flatten(1) for f in fields(Gaussians)]
+    numbers.append(project(gaussians, cameras, settings).determinants2d.flatten(1))
+    return ~torch.isfinite(torch.cat(numbers, dim=1)).all(dim=1)
+
+
 def require_finite(gaussians: Gaussians) -> None:
-    for name in ("means", "scales", "rotations", "opacities", "harmonics"):
+    for name in (f.name for f in fields(Gaussians)):
         values = getattr(gaussians, name)
         if not bool(torch.isfinite(values).all()):
             index = tuple(int(i) for i in torch.nonzero(~torch.isfinite(values))[0])

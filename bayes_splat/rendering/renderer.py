@@ -24,6 +24,7 @@ class Renderer(Protocol):
         *,
         sort_depths: Float[Tensor, "chain view gaussian"] | None = None,
         pixels: Int[Tensor, "chain pixel"] | None = None,
+        non_finite: str = "raise",
     ) -> Rendering:
         """Composite front to back.
 
@@ -34,9 +35,16 @@ class Renderer(Protocol):
                 None sorts by the camera z of the centres, as viewers do.
             pixels: flat indices into (view, height, width), a row a chain: only these are rendered,
                 at proportional cost. None renders every pixel.
+            non_finite: ``raise``, or ``nan``: a chain with a Gaussian that is not finite, or too
+                large for its number type, gets NaN pictures and zero gradients, and the other
+                chains are drawn as if nothing had happened.
 
         Returns:
             A rendering with axes (chain, view, height, width), or (chain, pixel) for chosen pixels.
+
+        Raises:
+            ValueError: a Gaussian is not finite (names the field and the first bad index) or too
+                large, unless ``non_finite`` is ``nan``; or ``non_finite`` is neither.
         """
         ...
 
@@ -54,10 +62,16 @@ class ReferenceRenderer:
         *,
         sort_depths: Float[Tensor, "chain view gaussian"] | None = None,
         pixels: Int[Tensor, "chain pixel"] | None = None,
+        non_finite: str = "raise",
     ) -> Rendering:
         """See :meth:`Renderer.render`."""
         return reference.render(
-            gaussians, cameras, self.settings, sort_depths=sort_depths, pixels=pixels
+            gaussians,
+            cameras,
+            self.settings,
+            sort_depths=sort_depths,
+            pixels=pixels,
+            non_finite=non_finite,
         )
 
 
@@ -88,9 +102,12 @@ class CountingRenderer:
         *,
         sort_depths: Float[Tensor, "chain view gaussian"] | None = None,
         pixels: Int[Tensor, "chain pixel"] | None = None,
+        non_finite: str = "raise",
     ) -> Rendering:
         """See :meth:`Renderer.render`."""
-        rendering = self.renderer.render(gaussians, cameras, sort_depths=sort_depths, pixels=pixels)
+        rendering = self.renderer.render(
+            gaussians, cameras, sort_depths=sort_depths, pixels=pixels, non_finite=non_finite
+        )
         height, width = cameras.image_shape
         pictures = rendering.alphas.numel() / (height * width)
         self.count.forward += pictures

@@ -23,8 +23,6 @@ def test_records_are_the_projection_of_the_reference():
         is_plain=True,
         keys=None,
         pixels=None,
-        gaussians=gaussians,
-        camera_record=cameras,
     )
     world.append(gaussians.harmonics.numpy().reshape(-1))
     drawing = cpu_engine.list_splats(tuple(world), 2, 37, request)
