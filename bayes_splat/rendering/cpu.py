@@ -4,7 +4,7 @@ Numbers are float32 throughout. Every sum has one fixed order, so results are th
 number of threads.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bayes_splat import geometry, harmonics
-from bayes_splat.rendering import cpu_engine, cpu_project, reference
+from bayes_splat.rendering import cpu_engine, reference
 from bayes_splat.rendering import non_finite as non_finite_chains
 from bayes_splat.rendering.projection import project
 from bayes_splat.rendering.settings import RenderSettings
@@ -28,17 +28,18 @@ class OpacityStatistics(NamedTuple):
             diagonal of half the weighted squares, and the precision of the opacity's conditional.
         slope: sum w B r.
         means: Gauss-Newton diagonal in the three coordinates of the mean, through the position of
-            the splat alone (not through its shape or colour).
+            the splat alone (not through its shape or colour); None unless asked for.
     """
 
     curvature: Float[Tensor, "chain gaussian"]
     slope: Float[Tensor, "chain gaussian"]
-    means: Float[Tensor, "chain gaussian 3"]
+    means: Float[Tensor, "chain gaussian 3"] | None
 
 
 @dataclass(frozen=True)
 class CPURenderer:
-    """Compiled rasteriser for CPUs; differentiable in all fields of the Gaussians, not in cameras.
+    """Compiled rasteriser for CPUs; differentiable in all fields of the Gaussians and in the
+    cameras' extrinsics, not in their intrinsics.
 
     Works in float32; inputs of another precision are converted, and so are the pictures.
 
@@ -61,13 +62,11 @@ class CPURenderer:
     ) -> Rendering:
         """See :meth:`Renderer.render`; too large is what float32 cannot hold."""
         non_finite_chains.require_choice(non_finite)
-        dtype = gaussians.means.dtype
-        single = gaussians.to(torch.float32)
+        dtype, single = gaussians.means.dtype, _to_single(gaussians)
 
         def draw(chosen: Gaussians, keys: Tensor | None, places: Tensor | None) -> Rendering:
             request = self._request(chosen, cameras, keys, places)
-            pictures = _Draw.apply(*_world(chosen, cameras), request)  # type: ignore[no-untyped-call]
-            return Rendering(*(picture.to(dtype) for picture in pictures))
+            return _draw(_world(chosen, cameras), cameras, request, None, dtype)
 
         try:
             return draw(single, sort_depths, pixels)
@@ -77,7 +76,6 @@ class CPURenderer:
             bad = torch.from_numpy(found.chains)
         return non_finite_chains.draw_good_chains(draw, bad, single, cameras, sort_depths, pixels)
 
-    @torch.no_grad()
     def opacity_statistics(
         self,
         gaussians: Gaussians,
@@ -86,30 +84,62 @@ class CPURenderer:
         weights: Float[Tensor, "chain view height width"],
         *,
         sort_depths: Float[Tensor, "chain view gaussian"] | None = None,
+        means: bool = False,
     ) -> OpacityStatistics:
-        """Weighted sums over all pixels of all views, for every Gaussian.
+        """Weighted sums over all pixels of all views, for every Gaussian; without gradient.
 
         Args:
             residuals: what is to be explained, photograph minus rendering for a likelihood.
             weights: of the pixels; one over the noise variance for a likelihood.
+            means: whether the diagonal for the means is wanted too.
+
+        Raises:
+            ValueError: as :meth:`render` does.
         """
-        single = gaussians.to(torch.float32)
+        single = _to_single(gaussians)
         request = self._request(single, cameras, sort_depths, None)
         world = _flat(_world(single, cameras))
-        chains, size, views = single.means.shape[0], len(single), len(cameras)
         try:
-            drawing = cpu_engine.list_splats(world, chains, size, request)
+            drawn = cpu_engine.draw(world, single.means.shape[0], request)
         except cpu_engine.NotFiniteError:
             self._complain(single, cameras)
-        pixels = weights.numel()
-        pictures = tuple(np.empty(n, dtype=np.float32) for n in (3 * pixels, pixels, pixels))
-        states = tuple(np.empty(pixels, dtype=np.float32) for _ in range(2))
-        cpu_engine.draw(drawing, request, pictures, states)
-        sums = cpu_engine.measure(
-            drawing, request, states, *_flat((residuals.float(), weights.float()))
-        )
-        by_view = torch.from_numpy(sums).reshape(chains, views, -1, sums.shape[-1])[:, :, :size]
-        return _statistics(by_view, single, cameras, self.settings)
+        return _statistics(drawn, request, single, cameras, residuals, weights, means)
+
+    def prepare(
+        self,
+        gaussians: Gaussians,
+        cameras: Cameras,
+        *,
+        sort_depths: Float[Tensor, "chain view gaussian"] | None = None,
+    ) -> "PreparedScene":
+        """Project, list and sort once, for many pictures that differ in opacities and colours.
+
+        Raises:
+            ValueError: as :meth:`render` does; with the alpha cutoff, where the pixels that a
+                Gaussian touches depend on its opacity; or means, scales, rotations or extrinsics
+                require a gradient, which a prepared scene cannot give.
+        """
+        if self.settings.cutoff != "falloff":
+            raise ValueError(
+                f"prepare() needs cutoff='falloff', not {self.settings.cutoff!r}: there the pixels "
+                "that a Gaussian touches depend on its opacity, so that nothing can be kept; use "
+                "render()"
+            )
+        geometry = gaussians.means, gaussians.scales, gaussians.rotations, cameras.extrinsics
+        if torch.is_grad_enabled() and any(t.requires_grad for t in geometry):
+            raise ValueError(
+                "prepare() keeps means, scales, rotations and extrinsics as they are and gives "
+                "them no gradient; detach() them, or use render()"
+            )
+        single = _to_single(gaussians)
+        request = self._request(single, cameras, sort_depths, None)
+        try:
+            splats = cpu_engine.prepare(
+                _flat(_world(single, cameras)), single.means.shape[0], request
+            )
+        except cpu_engine.NotFiniteError:
+            self._complain(single, cameras)
+        return PreparedScene(single, cameras, request, splats, gaussians.means.dtype)
 
     def _request(
         self,
@@ -118,7 +148,12 @@ class CPURenderer:
         sort_depths: Tensor | None,
         pixels: Tensor | None,
     ) -> cpu_engine.Request:
-        chains, size, views = gaussians.means.shape[0], len(gaussians), len(cameras)
+        if cameras.intrinsics.requires_grad:
+            raise ValueError(
+                "Cameras.intrinsics requires a gradient, which the CPU engine does not give; "
+                "detach() it, or use the reference renderer"
+            )
+        (chains, size), views = gaussians.opacities.shape, len(cameras)
         return cpu_engine.Request(
             settings=self.settings,
             threads=self.num_threads or torch.get_num_threads(),
@@ -141,6 +176,84 @@ class CPURenderer:
         )
 
 
+@dataclass(frozen=True)
+class PreparedScene:
+    """Gaussians whose geometry is projected, listed and sorted, waiting for their paint.
+
+    Pictures are the same bits as those of :meth:`CPURenderer.render`. Made by
+    :meth:`CPURenderer.prepare`.
+    """
+
+    gaussians: Gaussians
+    cameras: Cameras
+    request: cpu_engine.Request
+    splats: cpu_engine.Splats
+    dtype: torch.dtype
+
+    def render(
+        self,
+        opacities: Float[Tensor, "chain gaussian"],
+        harmonics: Float[Tensor, "chain gaussian 3 d_sh"],
+    ) -> Rendering:
+        """Pictures of the scene with these opacities and colours, differentiable in both.
+
+        Raises:
+            ValueError: something is not finite, or the harmonics are of another degree than those
+                that the scene was prepared with.
+        """
+        scene = self._painted(opacities, harmonics)
+        world = _world(scene, self.cameras)
+        try:
+            return _draw(world, self.cameras, self.request, self.splats, self.dtype)
+        except cpu_engine.NotFiniteError:
+            self._complain(scene)
+
+    def opacity_statistics(
+        self,
+        opacities: Float[Tensor, "chain gaussian"],
+        harmonics: Float[Tensor, "chain gaussian 3 d_sh"],
+        residuals: Float[Tensor, "chain view height width 3"],
+        weights: Float[Tensor, "chain view height width"],
+        *,
+        means: bool = False,
+    ) -> OpacityStatistics:
+        """See :meth:`CPURenderer.opacity_statistics`; raises as :meth:`render`."""
+        scene = self._painted(opacities, harmonics)
+        world = _flat(_world(scene, self.cameras))
+        try:
+            drawn = cpu_engine.draw_prepared(
+                self.splats, world, scene.means.shape[0], self.request
+            )
+        except cpu_engine.NotFiniteError:
+            self._complain(scene)
+        return _statistics(drawn, self.request, scene, self.cameras, residuals, weights, means)
+
+    def _painted(self, opacities: Tensor, harmonics: Tensor) -> Gaussians:
+        if harmonics.shape[-1] != self.gaussians.harmonics.shape[-1]:
+            raise ValueError(
+                f"harmonics has {harmonics.shape[-1]} coefficients; the scene was prepared with "
+                f"{self.gaussians.harmonics.shape[-1]}"
+            )
+        return _to_single(replace(self.gaussians, opacities=opacities, harmonics=harmonics))
+
+    def _complain(self, scene: Gaussians) -> NoReturn:
+        reference.require_finite(scene)
+        raise ValueError("the colours of some Gaussian are too large for float32")
+
+
+def _draw(
+    world: tuple[Tensor, ...],
+    cameras: Cameras,
+    request: cpu_engine.Request,
+    splats: cpu_engine.Splats | None,
+    dtype: torch.dtype,
+) -> Rendering:
+    pictures = _Draw.apply(*world, cameras.extrinsics, request, splats)  # type: ignore[no-untyped-call]
+    if dtype == torch.float32:
+        return Rendering(*pictures)
+    return Rendering(*(picture.to(dtype) for picture in pictures))
+
+
 class _Draw(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -150,50 +263,75 @@ class _Draw(torch.autograd.Function):
         rotations: Tensor,
         opacities: Tensor,
         colors: Tensor,
+        extrinsics: Tensor,
         request: cpu_engine.Request,
+        splats: cpu_engine.Splats | None,
     ) -> tuple[Tensor, ...]:
         tensors = (means, scales, rotations, opacities, colors)
-        world = _flat(tensors)
-        chains, size = opacities.shape
-        drawing = cpu_engine.list_splats(world, chains, size, request)
-        views = len(request.cameras)
+        world, chains = _flat(tensors), opacities.shape[0]
+        drawn = (
+            cpu_engine.draw(world, chains, request)
+            if splats is None
+            else cpu_engine.draw_prepared(splats, world, chains, request)
+        )
         shape = (
-            (chains, views, *request.image_shape)
+            (chains, len(request.cameras), *request.image_shape)
             if request.pixels is None
             else request.pixels.shape
         )
-        pictures = tuple(torch.empty(s) for s in ((*shape, 3), shape, shape))
-        states = tuple(np.empty(pictures[1].numel(), dtype=np.float32) for _ in range(2))
-        cpu_engine.draw(drawing, request, tuple(p.numpy().reshape(-1) for p in pictures), states)
+        pictures = tuple(
+            torch.from_numpy(array).view(s)
+            for array, s in zip(drawn.pictures, ((*shape, 3), shape, shape), strict=True)
+        )
         ctx.save_for_backward(*pictures)
-        ctx.world, ctx.request, ctx.drawing, ctx.states = world, request, drawing, states
-        ctx.shapes = [t.shape for t in tensors]
+        ctx.world, ctx.request, ctx.drawn = world, request, drawn
+        ctx.shapes, ctx.pose_type = [t.shape for t in tensors], extrinsics.dtype
         ctx.set_materialize_grads(False)
         return pictures
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        pictures = tuple(p.numpy().reshape(-1) for p in ctx.saved_tensors)
-        of_colors, of_depths, of_alphas = gradients
+        like_colors = ctx.saved_tensors[0]  # complains if a picture was changed in place
+        of_colors, *others = gradients
         if of_colors is None:
-            of_colors = torch.zeros_like(ctx.saved_tensors[0])
-        nothing = torch.empty(0)
-        flat = tuple(
-            (nothing if g is None else g).contiguous().numpy().reshape(-1)
-            for g in (of_colors, of_depths, of_alphas)
-        )
-        results = [torch.empty(shape) for shape in ctx.shapes]
-        cpu_engine.draw_backward(
-            ctx.drawing,
+            of_colors = torch.zeros_like(like_colors)
+        flat = _flat(tuple(_NOTHING if g is None else g for g in (of_colors, *others)))
+        wanted = ctx.needs_input_grad
+        with_geometry = any(wanted[:3]) or wanted[5]
+        written = [with_geometry, with_geometry, wanted[2], True, True]
+        results = [
+            torch.empty(shape) if is_written else _NOTHING
+            for shape, is_written in zip(ctx.shapes, written, strict=True)
+        ]
+        poses = cpu_engine.draw_backward(
+            ctx.drawn,
             ctx.request,
             ctx.world,
-            pictures,
-            ctx.states,
             flat,
-            tuple(r.numpy().reshape(-1) for r in results),
+            _flat(tuple(results)),
+            with_geometry=with_geometry,
+            with_rotations=wanted[2],
+            with_poses=wanted[5],
         )
-        return (*results, None)
+        kept = [r if w else None for r, w in zip(results, wanted[:5], strict=True)]
+        return (*kept, _pose_gradient(poses).to(ctx.pose_type) if wanted[5] else None, None, None)
+
+
+_NOTHING = torch.empty(0)
+
+
+def _pose_gradient(poses: cpu_engine.Array) -> Float[Tensor, "view 4 4"]:
+    gradient = torch.zeros(len(poses), 4, 4, dtype=torch.float64)
+    sums = torch.from_numpy(poses)
+    gradient[:, :3, :3] = sums[:, :9].reshape(-1, 3, 3)
+    gradient[:, :3, 3] = sums[:, 9:]
+    return gradient
+
+
+def _to_single(gaussians: Gaussians) -> Gaussians:
+    is_single = all(getattr(gaussians, f.name).dtype == torch.float32 for f in fields(Gaussians))
+    return gaussians if is_single else gaussians.to(torch.float32)
 
 
 def _flat(tensors: tuple[Tensor, ...]) -> tuple[cpu_engine.Array, ...]:
@@ -210,18 +348,44 @@ def _world(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, ...]:
     return gaussians.means, gaussians.scales, gaussians.rotations, gaussians.opacities, colors
 
 
+@torch.no_grad()
 def _statistics(
-    sums: Float[Tensor, "chain view gaussian 16"],
+    drawn: cpu_engine.Drawn,
+    request: cpu_engine.Request,
+    gaussians: Gaussians,
+    cameras: Cameras,
+    residuals: Tensor,
+    weights: Tensor,
+    means: bool,
+) -> OpacityStatistics:
+    opacities = gaussians.opacities.contiguous()
+    curvature, slope, moments = cpu_engine.measure(
+        drawn,
+        request,
+        opacities.numpy().reshape(-1),
+        *_flat((residuals.float(), weights.float())),
+        with_means=means,
+    )
+    shape = gaussians.opacities.shape
+    of_means = None
+    if means:
+        by_view = torch.from_numpy(moments).reshape(shape[0], len(cameras), shape[1], 3)
+        of_means = _means_diagonal(by_view, gaussians, cameras, request.settings)
+    return OpacityStatistics(
+        torch.from_numpy(curvature).reshape(shape), torch.from_numpy(slope).reshape(shape), of_means
+    )
+
+
+def _means_diagonal(
+    moments: Float[Tensor, "chain view gaussian 3"],
     gaussians: Gaussians,
     cameras: Cameras,
     settings: RenderSettings,
-) -> OpacityStatistics:
-    """From sums of splats, see ``cpu_statistics.measure_tiles``, to sums of Gaussians."""
-    squares, along, xx, xy, yy = sums[..., :5].unbind(-1)
-    solid = gaussians.opacities.where(
-        gaussians.opacities.abs() >= cpu_project.SMALLEST_OPACITY, cpu_project.SMALLEST_OPACITY
-    )
-    projection = project(gaussians, cameras.to(torch.float32), settings)
+) -> Float[Tensor, "chain gaussian 3"]:
+    """From the sums of b.b (dx^2, dx dy, dy^2) of splats, see ``cpu_statistics.measure_tiles``."""
+    xx, xy, yy = moments.unbind(-1)
+    single = cameras.to(torch.float32)
+    projection = project(gaussians, single, settings)
     a, b, c = (
         sign * projection.covariances2d[i] / projection.determinants2d
         for i, sign in ((2, 1.0), (1, -1.0), (0, 1.0))
@@ -230,30 +394,25 @@ def _statistics(
     of_x = a * a * xx + 2.0 * a * b * xy + b * b * yy
     of_both = a * b * xx + (a * c + b * b) * xy + b * c * yy
     of_y = b * b * xx + 2.0 * b * c * xy + c * c * yy
-    local = geometry.world_to_camera(gaussians.means, cameras.to(torch.float32))
+    local = geometry.world_to_camera(gaussians.means, single)
     x, y, z = (t[..., None] for t in local.unbind(-1))
-    axis_x, axis_y, axis_z = cameras.extrinsics[:, None, :3, :3].float().unbind(-1)
-    fx, fy = (cameras.intrinsics[:, i, i, None, None].float() for i in (0, 1))
+    axis_x, axis_y, axis_z = single.extrinsics[:, None, :3, :3].unbind(-1)
+    fx, fy = (single.intrinsics[:, i, i, None, None] for i in (0, 1))
     z = z.clamp_min(settings.near_plane)
     to_x, to_y = fx / z * (axis_x - x / z * axis_z), fy / z * (axis_y - y / z * axis_z)
     means = to_x * to_x * of_x[..., None] + to_y * to_y * of_y[..., None]
-    means = means + 2.0 * to_x * to_y * of_both[..., None]
-    return OpacityStatistics(
-        curvature=geometry.sum_terms(squares, axis=1) / (solid * solid),
-        slope=geometry.sum_terms(along, axis=1) / solid,
-        means=geometry.sum_terms(means, axis=1),
-    )
+    return geometry.sum_terms(means + 2.0 * to_x * to_y * of_both[..., None], axis=1)
 
 
 def _sort_keys(sort_depths: Tensor, shape: tuple[int, int, int]) -> cpu_engine.Array:
-    """Keys as float32 [image, gaussian]; of another type, as ranks, so that nothing is rounded."""
+    """Bits of float32 keys [image * gaussian]; other types as ranks, so that nothing is rounded."""
     keys = sort_depths.detach().expand(shape)
     if keys.dtype != torch.float32:
         order = torch.sort(keys, dim=-1, stable=True).indices
         ranks = torch.arange(shape[-1]).expand(shape)
         # Whole numbers up to 2^24 are exact in float32.
         keys = torch.empty(shape).scatter_(-1, order, ranks.to(torch.float32))
-    return keys.reshape(-1, shape[-1]).numpy()
+    return keys.contiguous().numpy().reshape(-1).view(np.int32)
 
 
 def _pixel_rows(pixels: Tensor, chains: int) -> cpu_engine.Array:

@@ -13,15 +13,19 @@ from bayes_splat.rendering.cpu_lanes import (
     fetch,
     gather,
     load,
+    prefetch,
     store,
 )
 from bayes_splat.rendering.cpu_simd import (
     LANES,
     ROUNDER,
     any_lane,
+    broadcast,
     ceil,
     floor,
     fma,
+    lane_columns,
+    lane_rows,
     maximum,
     minimum,
     select,
@@ -149,3 +153,65 @@ def next_batch(splats, place, end, rows):
     for lane in range(LANES):
         rows[lane] = RECORD * splats[place + min(lane, count - 1)]
     return count
+
+
+@inner
+def prefetch_batch(records, splats, place, first, end):
+    """Ask for the records of the sixteen splats from a place on, those of them that exist."""
+    for at in range(max(place, first), min(place + LANES, end)):
+        prefetch(records, RECORD * fetch(splats, at))
+
+
+@inner
+def splat_colors(records, at):
+    """Opacity, red, green, blue and depth of a record, in all lanes."""
+    return (
+        broadcast(fetch(records, at + OPACITY)),
+        broadcast(fetch(records, at + RED)),
+        broadcast(fetch(records, at + GREEN)),
+        broadcast(fetch(records, at + BLUE)),
+        broadcast(fetch(records, at + DEPTH)),
+    )
+
+
+@inner
+def block_start(records, at, left, top, column, first):
+    """Of a block from a column and a row pair of a tile on: offsets dx, dy from the splat's centre,
+    the exponent as linear dy + constant, and the place in the planes."""
+    dx = lane_columns() + (left + column + 0.5 - fetch(records, at + X))
+    dy = lane_rows() + (top + 2 * first + 0.5 - fetch(records, at + Y))
+    linear, constant = fetch(records, at + B) * dx, fetch(records, at + A) * dx * dx
+    return dx, dy, linear, constant, (first * ROW + column) * 2
+
+
+@inner
+def clear_planes(work, first, last, value):
+    """Set whole planes, the last excluded."""
+    filled = broadcast(value)
+    for i in range(first * PLANE, last * PLANE, LANES):
+        store(work, i, filled)
+
+
+STOPS = 6
+"""The plane of the entry at which a pixel stopped, for passes that replay a tile far first."""
+
+
+@inner
+def start_replay(work, rows):
+    """Look for lit columns; returns whether any pixel of the tile stopped."""
+    stops = broadcast(0.0) < 0.0
+    for i in range(STOPS * PLANE, (STOPS + 1) * PLANE, LANES):
+        stops = stops | ((load(work, i) > 0.0) & (load(work, i) < NEVER))
+    find_lit(work, STOPS * PLANE, 0.0, rows)
+    return any_lane(stops)
+
+
+@inner
+def look_again(work, rows, place, first_entry):
+    """Look for lit columns in a replay that has come to a place; returns when to look next.
+
+    Lit until the near end of the Gaussians that come before the next look.
+    """
+    refresh = place - REFRESH
+    find_lit(work, STOPS * PLANE, float(max(refresh + LANES, first_entry) - first_entry), rows)
+    return refresh

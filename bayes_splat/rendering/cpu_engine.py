@@ -1,22 +1,16 @@
-"""The steps of the CPU engine in order: project, list, composite, and back; arrays in and out."""
+"""What the CPU engine does, arrays in and out: memory for the passes, and their numbers of items."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from bayes_splat.rendering import (
-    cpu_blocks,
-    cpu_lists,
-    cpu_project,
-    cpu_project_backward,
-    cpu_raster,
-    cpu_raster_backward,
-    cpu_statistics,
-    cpu_tiles,
-)
+from bayes_splat.rendering import cpu_blocks, cpu_lists, cpu_passes, cpu_project, cpu_tiles
 from bayes_splat.rendering.cpu_geometry import CAMERA
-from bayes_splat.rendering.cpu_threads import run_items
+from bayes_splat.rendering.cpu_project_backward import POSE
+from bayes_splat.rendering.cpu_simd import LANES
+from bayes_splat.rendering.cpu_threads import run_pass
 from bayes_splat.rendering.projection import FRUSTUM_MARGIN
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras
@@ -25,6 +19,9 @@ Array = np.ndarray[Any, Any]
 
 NOTHING_LEFT = 1e-15
 """Light at which a pixel stops with the falloff cutoff: far below what float32 can add to it."""
+
+_NOTHING = np.empty(0, dtype=np.float32)
+_NO_KEYS = np.empty(0, dtype=np.int32)
 
 
 class Request(NamedTuple):
@@ -51,200 +48,308 @@ class NotFiniteError(Exception):
         self.chains = chains
 
 
-class Drawing(NamedTuple):
-    """What the backward pass needs of the forward pass."""
+class Splats(NamedTuple):
+    """Gaussians in their images, and what every tile draws of them.
+
+    Attributes:
+        sizes: views, Gaussians of a chain, the same padded, blocks of them, whether colours are
+            harmonics of degree 0.
+        lists: see ``cpu_lists.place_entries``.
+        entries: (keys, splats, slots).
+        is_sorted: whether the entries of every tile are in order.
+    """
 
     sizes: tuple[int, int, int, int, bool]
     tiles: cpu_tiles.Tiles
-    tile_ranges: Array
+    lists: tuple[Array, Array, Array]
     entries: tuple[Array, Array, Array]
     records: Array
     slot_starts: Array
+    is_sorted: bool
 
 
-def list_splats(world: tuple[Array, ...], chains: int, size: int, request: Request) -> Drawing:
-    """Project, and list what every tile draws."""
-    settings, (height, width) = request.settings, request.image_shape
-    views, threads = len(request.cameras), request.threads
-    images, blocks = chains * views, -(-size // cpu_lists.BLOCK)
-    padded = -(-size // 16) * 16
-    sizes = (views, size, padded, blocks, request.is_plain)
-    tiles = (
-        cpu_tiles.whole_pictures(images, height, width)
-        if request.pixels is None
-        else cpu_tiles.chosen_pixels(request.pixels, views, height, width)
-    )
-    records = np.empty(images * padded * cpu_blocks.RECORD, dtype=np.float32)
-    keys = np.empty(images * padded, dtype=np.float32)
-    rects = np.empty((images * padded, 4), dtype=np.int16)
-    counts = np.zeros((images, blocks, tiles.active[:1].size), dtype=np.int32)
+class Drawn(NamedTuple):
+    """Flat pictures (colors, depths, alphas), and how every pixel ended (light left, stop)."""
+
+    splats: Splats
+    pictures: tuple[Array, Array, Array]
+    states: tuple[Array, Array]
+
+
+_NOT_DRAWN = (_NOTHING, _NOTHING, _NOTHING), (_NOTHING, _NOTHING)
+
+
+def draw(world: tuple[Array, ...], chains: int, request: Request) -> Drawn:
+    """Project, list and composite.
+
+    Args:
+        world: flat means, scales, rotations, opacities, and colours or harmonics of degree 0.
+
+    Raises:
+        NotFiniteError: instead of drawing anything.
+    """
+    tiles, pixels = _tiles(chains, request)
+    pictures, states = _empty_pictures(pixels)
+    splats = _list(world, chains, request, tiles, False, pictures, states)
+    return Drawn(splats, pictures, states)
+
+
+def prepare(world: tuple[Array, ...], chains: int, request: Request) -> Splats:
+    """Project, list and sort; raises as :func:`draw`."""
+    return _list(world, chains, request, _tiles(chains, request)[0], True, *_NOT_DRAWN)
+
+
+def draw_prepared(
+    splats: Splats, world: tuple[Array, ...], chains: int, request: Request
+) -> Drawn:
+    """Composite prepared splats with the opacities and colours of the world; raises as draw."""
+    pictures, states = _empty_pictures(_tiles(chains, request)[1])
+    records = np.empty_like(splats.records)
+    images, blocks = splats.lists[0].shape[:2]
     is_bad = np.zeros(images * blocks, dtype=np.bool_)
-    opacities = torch.from_numpy(world[3])
-    rims = settings.max_exponent(opacities[:1] if settings.cutoff == "falloff" else opacities)
-    run_items(
-        cpu_project.project_splats,
-        images * blocks,
-        threads,
-        sizes,
+    run_pass(
+        cpu_passes.forward_pass,
+        (0, 0, 0, images * blocks, len(splats.tiles.rectangles)),
+        request.threads,
+        splats.sizes,
         world,
         request.cameras,
-        (height, width),
-        np.float32(settings.low_pass),
-        np.float32(settings.near_plane),
-        rims.numpy(),
-        np.float32(tiles.size),
-        tiles.active,
-        counts,
-        np.empty((threads, cpu_project.SCRATCH), dtype=np.float32),
-        records,
-        keys,
-        rects,
+        request.image_shape,
+        _lens(request.settings),
+        _NOTHING,
+        np.float32(splats.tiles.size),
+        splats.tiles[1:],
+        splats.lists,
+        (records, _NOTHING, np.empty(0, dtype=np.int16), splats.slot_starts),
+        _NO_KEYS,
+        splats.entries,
+        splats.records,
         is_bad,
-    )
-    if is_bad.any():
-        raise NotFiniteError(is_bad.reshape(chains, -1).any(axis=1))
-    if request.keys is not None:
-        keys.reshape(images, padded)[:, :size] = request.keys
-    tile_ranges = np.zeros((len(tiles.rectangles), 2), dtype=np.int64)
-    block_slots = np.empty(images * blocks + 1, dtype=np.int64)
-    flat_active = tiles.active.reshape(images, -1)
-    cpu_lists.place_entries(counts, flat_active, tile_ranges, block_slots)
-    total = int(block_slots[-1])
-    entries = (
-        np.empty(total, dtype=np.uint32),
-        np.empty(total, dtype=np.int32),
-        np.empty(total, dtype=np.int32),
-    )
-    slot_starts = np.zeros(images * padded + 1, dtype=np.int32)
-    run_items(
-        cpu_lists.fill_entries,
-        images * blocks,
-        threads,
-        counts,
-        tiles.active,
-        rects,
-        block_slots,
-        keys.view(np.int32),
-        slot_starts,
-        entries,
-    )
-    return Drawing(sizes, tiles, tile_ranges, entries, records, slot_starts)
-
-
-def draw(
-    drawing: Drawing,
-    request: Request,
-    pictures: tuple[Array, ...],
-    states: tuple[Array, ...],
-) -> None:
-    """Composite every tile into the flat pictures."""
-    ranges, threads = drawing.tile_ranges, request.threads
-    settings, (height, width) = request.settings, request.image_shape
-    fullest = int((ranges[:, 1] - ranges[:, 0]).max(initial=0))
-    run_items(
-        cpu_raster.draw_tiles,
-        len(ranges),
-        threads,
-        drawing.tiles.rectangles,
-        ranges,
-        drawing.entries,
-        drawing.records,
-        width,
-        height,
-        np.float32(settings.max_alpha),
-        np.float32(settings.min_transmittance if settings.cutoff == "alpha" else NOTHING_LEFT),
-        drawing.tiles.wanted,
-        _work(threads),
-        np.empty((threads, 2 * fullest + cpu_lists.SORT_COUNTERS), dtype=np.int64),
-        np.empty((threads, cpu_blocks.ROWS), dtype=np.int64),
+        True,
+        _cutoffs(request.settings),
+        _scratch(request.threads, 0),
         pictures,
         states,
     )
+    _require_finite(is_bad, chains)
+    return Drawn(splats._replace(records=records), pictures, states)
+
+
+def _list(
+    world: tuple[Array, ...],
+    chains: int,
+    request: Request,
+    tiles: cpu_tiles.Tiles,
+    only_prepare: bool,
+    pictures: tuple[Array, ...],
+    states: tuple[Array, ...],
+) -> Splats:
+    settings, threads, views = request.settings, request.threads, len(request.cameras)
+    size = len(world[3]) // max(chains, 1)
+    images, blocks, padded = chains * views, -(-size // cpu_lists.BLOCK), -(-size // LANES) * LANES
+    sizes = (views, size, padded, blocks, request.is_plain)
+    num_tiles = len(tiles.rectangles)
+    lists = (
+        np.zeros((images, blocks, tiles.active[:1].size), dtype=np.int32),
+        np.zeros((num_tiles, 2), dtype=np.int64),
+        np.zeros(images * blocks + 1, dtype=np.int64),
+    )
+    records = np.empty(images * padded * cpu_blocks.RECORD, dtype=np.float32)
+    depths = np.empty(images * padded, dtype=np.float32)
+    rects = np.empty(images * padded * 4, dtype=np.int16)
+    slot_starts = np.empty(images * padded + 1, dtype=np.int32)
+    slot_starts[-1] = 0
+    is_bad = np.zeros(images * blocks, dtype=np.bool_)
+    # How many entries there are is known once they are counted. Mostly this is enough; memory that
+    # nobody touches costs nothing.
+    room = 2 * images * padded
+    items = (images * blocks, images * blocks) + (
+        (num_tiles, 0, 0) if only_prepare else (0, 0, num_tiles)
+    )
+    while True:
+        entries = (
+            np.empty(room, dtype=np.uint32),
+            np.empty(room, dtype=np.int32),
+            np.empty(room, dtype=np.int32),
+        )
+        run_pass(
+            cpu_passes.forward_pass,
+            items,
+            threads,
+            sizes,
+            world,
+            request.cameras,
+            request.image_shape,
+            _lens(settings),
+            _rims(settings, world[3]),
+            np.float32(tiles.size),
+            tiles[1:],
+            lists,
+            (records, depths, rects, slot_starts),
+            _NO_KEYS if request.keys is None else request.keys,
+            entries,
+            _NOTHING,
+            is_bad,
+            False,
+            _cutoffs(settings),
+            _scratch(threads, room),
+            pictures,
+            states,
+        )
+        _require_finite(is_bad, chains)
+        total = int(lists[2][-1])
+        if total <= room:
+            break
+        room, items = total, (0, *items[1:])
+    keys, splats, slots = (array[:total] for array in entries)
+    return Splats(sizes, tiles, lists, (keys, splats, slots), records, slot_starts, only_prepare)
 
 
 def draw_backward(
-    drawing: Drawing,
+    drawn: Drawn,
     request: Request,
     world: tuple[Array, ...],
-    pictures: tuple[Array, ...],
-    states: tuple[Array, ...],
+    of_pictures: tuple[Array, ...],
     gradients: tuple[Array, ...],
-    results: tuple[Array, ...],
-) -> None:
-    """Gradients of the world from those of the pictures."""
-    settings, threads = request.settings, request.threads
-    height, width = request.image_shape
-    slots = np.empty(len(drawing.entries[1]) * cpu_blocks.RECORD, dtype=np.float32)
-    run_items(
-        cpu_raster_backward.draw_tiles_backward,
-        len(drawing.tile_ranges),
-        threads,
-        drawing.tiles.rectangles,
-        drawing.tile_ranges,
-        drawing.entries,
-        drawing.records,
-        width,
-        height,
-        np.float32(settings.max_alpha),
-        drawing.tiles.wanted,
-        _work(threads),
-        np.empty((threads, cpu_blocks.ROWS), dtype=np.int64),
-        pictures,
-        states,
-        gradients,
-        slots,
-    )
-    _, size, _, blocks, _ = drawing.sizes
-    chains = len(world[3]) // max(size, 1)
-    run_items(
-        cpu_project_backward.project_backward,
-        chains * blocks,
-        threads,
-        drawing.sizes,
+    *,
+    with_geometry: bool,
+    with_rotations: bool,
+    with_poses: bool,
+) -> Array:
+    """Gradients of the world from those of the pictures.
+
+    Args:
+        of_pictures: gradients of (colors, depths, alphas), flat; the last two may be empty.
+        gradients: like ``world``, filled: opacities and colours, the rest ``with_geometry``.
+
+    Returns:
+        Gradients of the cameras [view, POSE], float64; empty unless ``with_poses``.
+    """
+    splats = drawn.splats
+    views, size, _, blocks, _ = splats.sizes
+    items = len(world[3]) // max(size, 1) * blocks
+    poses = np.zeros(items * views * POSE * LANES if with_poses else 0, dtype=np.float32)
+    run_pass(
+        cpu_passes.backward_pass,
+        (len(splats.tiles.rectangles), *((0, items) if with_geometry else (items, 0))),
+        request.threads,
+        splats.sizes,
         world,
         request.cameras,
-        np.float32(settings.low_pass),
-        np.float32(settings.near_plane),
-        drawing.slot_starts,
-        slots,
-        np.empty((threads, cpu_project.SCRATCH), dtype=np.float32),
-        results,
+        request.image_shape,
+        _lens(request.settings),
+        np.float32(request.settings.max_alpha),
+        splats.tiles[1:],
+        splats.lists[1],
+        splats.entries,
+        splats.records,
+        splats.slot_starts,
+        _scratch(request.threads, 0),
+        drawn.pictures,
+        drawn.states,
+        of_pictures,
+        np.empty(len(splats.entries[1]) * cpu_blocks.RECORD, dtype=np.float32),
+        with_rotations,
+        gradients,
+        poses,
     )
+    if not with_poses:
+        return _NOTHING
+    return poses.reshape(items, views, POSE, LANES).astype(np.float64).sum(axis=(0, 3))
 
 
 def measure(
-    drawing: Drawing,
+    drawn: Drawn,
     request: Request,
-    states: tuple[Array, ...],
+    opacities: Array,
     residuals: Array,
     weights: Array,
-) -> Array:
-    """Sums of ``cpu_statistics.measure_tiles`` by [splat, RECORD]; residuals, weights are flat."""
-    threads, (height, width) = request.threads, request.image_shape
-    slots = np.empty(len(drawing.entries[1]) * cpu_blocks.RECORD, dtype=np.float32)
-    run_items(
-        cpu_statistics.measure_tiles,
-        len(drawing.tile_ranges),
-        threads,
-        drawing.tiles.rectangles,
-        drawing.tile_ranges,
-        drawing.entries,
-        drawing.records,
-        width,
-        height,
+    *,
+    with_means: bool,
+) -> tuple[Array, Array, Array]:
+    """Flat curvature and slope by Gaussian, and sums for the means by splat if wanted.
+
+    Args:
+        residuals, weights: flat.
+    """
+    splats = drawn.splats
+    views, _, _, blocks, _ = splats.sizes
+    images = splats.lists[0].shape[0]
+    results = (
+        np.empty(len(opacities), dtype=np.float32),
+        np.empty(len(opacities), dtype=np.float32),
+        np.empty(3 * views * len(opacities) if with_means else 0, dtype=np.float32),
+    )
+    run_pass(
+        cpu_passes.statistics_pass,
+        (len(splats.tiles.rectangles), images // views * blocks),
+        request.threads,
+        splats.sizes,
+        opacities,
+        request.image_shape,
         np.float32(request.settings.max_alpha),
-        _work(threads),
-        np.empty((threads, cpu_blocks.ROWS), dtype=np.int64),
-        states,
+        splats.tiles.rectangles,
+        splats.lists[1],
+        splats.entries,
+        splats.records,
+        splats.slot_starts,
+        _scratch(request.threads, 0),
+        drawn.states,
         residuals,
         weights,
-        slots,
+        with_means,
+        np.empty(len(splats.entries[1]) * cpu_blocks.RECORD, dtype=np.float32),
+        results,
     )
-    num_splats = len(drawing.slot_starts) - 1
-    sums = np.empty(num_splats * cpu_blocks.RECORD, dtype=np.float32)
-    blocks = -(-num_splats // cpu_lists.BLOCK)
-    run_items(cpu_statistics.sum_slots, blocks, threads, drawing.slot_starts, slots, sums)
-    return sums.reshape(num_splats, cpu_blocks.RECORD)
+    return results
+
+
+def _tiles(chains: int, request: Request) -> tuple[cpu_tiles.Tiles, int]:
+    """What is drawn, and how many pixels that is."""
+    views, (height, width) = len(request.cameras), request.image_shape
+    if request.pixels is not None:
+        return cpu_tiles.chosen_pixels(request.pixels, views, height, width), request.pixels.size
+    tiles = cpu_tiles.whole_pictures(chains * views, height, width)
+    return tiles, chains * views * height * width
+
+
+def _empty_pictures(pixels: int) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
+    colors, depths, alphas, lights, stops = (
+        np.empty(n * pixels, dtype=np.float32) for n in (3, 1, 1, 1, 1)
+    )
+    return (colors, depths, alphas), (lights, stops)
+
+
+def _require_finite(is_bad: Array, chains: int) -> None:
+    if is_bad.any():
+        raise NotFiniteError(is_bad.reshape(chains, -1).any(axis=1))
+
+
+def _lens(settings: RenderSettings) -> tuple[np.float32, np.float32]:
+    return np.float32(settings.low_pass), np.float32(settings.near_plane)
+
+
+def _cutoffs(settings: RenderSettings) -> tuple[np.float32, np.float32]:
+    least = settings.min_transmittance if settings.cutoff == "alpha" else NOTHING_LEFT
+    return np.float32(settings.max_alpha), np.float32(least)
+
+
+def _rims(settings: RenderSettings, opacities: Array) -> Array:
+    """Largest exponents: one of every Gaussian, or one for all."""
+    if settings.cutoff == "falloff":
+        return np.full(1, -math.log(settings.threshold), dtype=np.float32)
+    rims: Array = settings.max_exponent(torch.from_numpy(opacities)).numpy()
+    return rims
+
+
+def _scratch(threads: int, room: int) -> tuple[Array, Array, Array, Array]:
+    """Memory of every thread, a row each: (work, sort, rows, lanes)."""
+    return (
+        _work(threads),
+        np.empty((threads, 2 * room + cpu_lists.SORT_COUNTERS), dtype=np.int64),
+        np.empty((threads, cpu_blocks.ROWS), dtype=np.int64),
+        np.empty((threads, cpu_project.SCRATCH), dtype=np.float32),
+    )
 
 
 def _work(threads: int) -> Array:
@@ -262,15 +367,10 @@ def _work(threads: int) -> Array:
 def pack_cameras(cameras: Cameras) -> Array:
     """One row a camera, see ``cpu_geometry.CAMERA``."""
     packed = np.empty((len(cameras), CAMERA), dtype=np.float32)
-    extrinsics = cameras.extrinsics.detach().numpy()
-    intrinsics = cameras.intrinsics.detach().numpy()
-    packed[:, :9] = extrinsics[:, :3, :3].reshape(-1, 9)
-    packed[:, 9:12] = extrinsics[:, :3, 3]
     height, width = cameras.image_shape
-    for axis, extent in enumerate((width, height)):
-        focal, centre = intrinsics[:, axis, axis], intrinsics[:, axis, 2]
-        margin = FRUSTUM_MARGIN * 0.5 * extent / focal
-        packed[:, 12 + axis], packed[:, 14 + axis] = focal, centre
-        packed[:, 16 + 2 * axis] = -centre / focal - margin
-        packed[:, 17 + 2 * axis] = (extent - centre) / focal + margin
+    poses, lenses = (
+        t.detach().to(torch.float64).contiguous().numpy()
+        for t in (cameras.extrinsics, cameras.intrinsics)
+    )
+    cpu_passes.pack_cameras(poses, lenses, height, width, FRUSTUM_MARGIN, packed)
     return packed

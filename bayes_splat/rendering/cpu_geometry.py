@@ -20,6 +20,21 @@ CAMERA = 20
 
 
 @inner
+def pack_camera(extrinsics, intrinsics, height, width, margin, row):
+    """Fill one row of ``CAMERA`` numbers; the margin is in halves of the picture's size."""
+    for i in range(3):
+        for j in range(3):
+            row[3 * i + j] = extrinsics[i, j]
+        row[9 + i] = extrinsics[i, 3]
+    for axis in range(2):
+        extent = width if axis == 0 else height
+        focal, centre = intrinsics[axis, axis], intrinsics[axis, 2]
+        row[12 + axis], row[14 + axis] = focal, centre
+        row[16 + 2 * axis] = -centre / focal - margin * 0.5 * extent / focal
+        row[17 + 2 * axis] = (extent - centre) / focal + margin * 0.5 * extent / focal
+
+
+@inner
 def camera_point(camera, view, px, py, pz):
     """Camera coordinates; rounded term by term as PyTorch does, so that depths tie alike."""
     ox, oy, oz = px - camera[view, 9], py - camera[view, 10], pz - camera[view, 11]

@@ -1,6 +1,7 @@
 """Sixteen lanes in and out of memory, and among each other. No bounds are checked."""
 
 # mypy: disable-error-code="no-untyped-call"
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -96,6 +97,36 @@ def store_strided(
 
 
 @operation
+def put(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
+    """Write one element; unlike ``array[index] = value`` without the test for a negative index."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        at = _to_intp(context, builder, sig, args, 1)
+        number = context.cast(builder, args[2], sig.args[2], sig.args[0].dtype)
+        builder.store(number, _address(context, builder, sig.args[0], args[0], at))
+        return context.get_dummy_value()
+
+    return types.void(array, index, value), codegen
+
+
+@operation
+def prefetch(typingctx: Any, array: Any, index: Any) -> Any:
+    """Ask for the cache line of an element that is read soon."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        at = _to_intp(context, builder, sig, args, 1)
+        pointer = builder.bitcast(
+            _address(context, builder, sig.args[0], args[0], at), ir.IntType(8).as_pointer()
+        )
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, INT, INT, INT])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [pointer, *(ir.Constant(INT, n) for n in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, index), codegen
+
+
+@operation
 def gather(typingctx: Any, array: Any, rows: Any, offset: Any) -> Any:
     """array[rows[lane] + offset] with sixteen row starts in an integer array."""
 
@@ -143,6 +174,52 @@ def transpose(typingctx: Any, rows: Any) -> Any:
         return context.make_tuple(builder, sig.return_type, columns)
 
     return rows(rows), codegen
+
+
+def _pick(builder: Any, vectors: list[Any], places: list[int]) -> Any:
+    """Lanes by their places in several vectors one behind the other."""
+    result, *others = vectors
+    lanes = [p % LANES for p in places]
+    for number, other in enumerate(others, 1):
+        lanes = [
+            LANES + p % LANES if p // LANES == number else lane
+            for p, lane in zip(places, lanes, strict=True)
+        ]
+        result = builder.shuffle_vector(result, other, ir.Constant(INTEGERS, lanes))
+        lanes = list(range(LANES))
+    return result
+
+
+def _rearrange(place: Callable[[int, int, int], int]) -> Any:
+    def emit(typingctx: Any, vectors: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            size = len(sig.args[0])
+            given = cgutils.unpack_tuple(builder, args[0], size)
+            picked = [
+                _pick(builder, given, [place(size, k, lane) for lane in range(LANES)])
+                for k in range(size)
+            ]
+            return context.make_tuple(builder, sig.return_type, picked)
+
+        return vectors(vectors), codegen
+
+    return emit
+
+
+def _apart(size: int, k: int, lane: int) -> int:
+    return size * lane + k
+
+
+def _together(size: int, k: int, lane: int) -> int:
+    number = LANES * k + lane
+    return LANES * (number % size) + number // size
+
+
+deinterleave = operation(_rearrange(_apart))
+"""From n vectors of neighbours in memory, as a tuple, every n-th element from each of the n first."""
+
+interleave = operation(_rearrange(_together))
+"""The inverse of :func:`deinterleave`."""
 
 
 @operation

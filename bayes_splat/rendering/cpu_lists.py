@@ -9,27 +9,29 @@ leaves what the splat's owner adds up later in that order.
 # mypy: disable-error-code="no-untyped-def"
 import numpy as np
 
-from bayes_splat.rendering.cpu_compile import inner, kernel
-from bayes_splat.rendering.cpu_threads import take_number
+from bayes_splat.rendering.cpu_blocks import RECORD
+from bayes_splat.rendering.cpu_compile import inner
+from bayes_splat.rendering.cpu_lanes import fetch, load, put
+from bayes_splat.rendering.cpu_simd import broadcast
+from bayes_splat.rendering.cpu_threads import finish_item, num_items, take_item
 
 BLOCK = 2048
 """Gaussians a work item of projection and list building."""
 
 
-@kernel
+@inner
 def place_entries(counts, active, tile_ranges, block_slots):
     """Turn counts into places: tiles of an image in turn, blocks of Gaussians in order in each.
 
     Args:
         counts: entries by [image, block, tile]; becomes the place of the first of them.
-        active: number of the drawn tile by [image, tile], or -1.
+        active: number of the drawn tile by [image, row, column], or -1.
         tile_ranges: [drawn tile, 2], filled with first and end entry.
-        block_slots: [image * block + 1], filled with the first slot of every block.
-
-    Returns:
-        How many entries the fullest tile holds.
+        block_slots: [image * block + 1], filled with the first slot of every block; the last is
+            how many entries there are.
     """
     images, blocks, tiles = counts.shape
+    columns = active.shape[2]
     place = 0
     for image in range(images):
         for block in range(blocks):
@@ -37,7 +39,7 @@ def place_entries(counts, active, tile_ranges, block_slots):
             for tile in range(tiles):
                 place += counts[image, block, tile]
     block_slots[images * blocks] = place
-    place, fullest = 0, 0
+    place = 0
     for image in range(images):
         for tile in range(tiles):
             first = place
@@ -45,55 +47,63 @@ def place_entries(counts, active, tile_ranges, block_slots):
                 number = counts[image, block, tile]
                 counts[image, block, tile] = place
                 place += number
-            if active[image, tile] >= 0:
-                tile_ranges[active[image, tile], 0] = first
-                tile_ranges[active[image, tile], 1] = place
-                fullest = max(fullest, place - first)
-    return fullest
+            drawn = active[image, tile // columns, tile % columns]
+            if drawn >= 0:
+                tile_ranges[drawn, 0] = first
+                tile_ranges[drawn, 1] = place
 
 
-@kernel
-def fill_entries(
-    counter, num_items, thread, places, active, rects, block_slots, key_bits, slot_starts, entries
-):
+@inner
+def fill_entries(progress, phase, lists, active, rects, keys, depths, slot_starts, entries):
     """Write the entries (sort key, splat, slot) of every block to their places.
 
     Args:
-        places: from :func:`place_entries`; consumed.
-        rects: tiles that each splat meets, [splat, (left, top, right, bottom)], ends excluded.
-        key_bits: float32 sort keys read as int32.
+        lists: (places, tile_ranges, block_slots) from :func:`place_entries`; places are consumed.
+        rects: tiles that each splat meets, flat [splat * (left, top, right, bottom)], ends
+            excluded.
+        keys: sort keys of the caller, float32 read as int32, flat [image * gaussian], or empty:
+            then ``depths`` [splat], read alike.
         slot_starts: [splat + 1], filled.
         entries: (keys uint32, splats int32, slots int32), filled.
     """
-    keys, splats, slots = entries
-    images, blocks, _ = places.shape
-    num_gaussians = rects.shape[0] // images
+    entry_keys, splats, slots = entries
+    places, _, block_slots = lists
+    images, blocks, tiles = places.shape
+    flat_places, flat_active = places.reshape(-1), active.reshape(-1)
     columns = active.shape[2]
+    num_gaussians = (slot_starts.shape[0] - 1) // images
+    num_keys = keys.shape[0] // images
     while True:
-        item = take_number(counter)
-        if item >= num_items:
+        item = take_item(progress, phase)
+        if item >= num_items(progress, phase):
             return
         image, block = item // blocks, item % blocks
         slot = block_slots[item]
         first = block * BLOCK
         for gaussian in range(first, min(first + BLOCK, num_gaussians)):
             splat = image * num_gaussians + gaussian
-            slot_starts[splat] = slot
-            if rects[splat, 2] <= rects[splat, 0]:
+            put(slot_starts, splat, slot)
+            begin, end = fetch(rects, 4 * splat), fetch(rects, 4 * splat + 2)
+            if end <= begin:
                 continue
-            key = ascending_bits(key_bits[splat])
-            for row in range(rects[splat, 1], rects[splat, 3]):
-                for column in range(rects[splat, 0], rects[splat, 2]):
-                    if active[image, row, column] < 0:
+            if num_keys > 0:
+                key = ascending_bits(fetch(keys, image * num_keys + gaussian))
+            else:
+                key = ascending_bits(fetch(depths, splat))
+            for row in range(fetch(rects, 4 * splat + 1), fetch(rects, 4 * splat + 3)):
+                for column in range(begin, end):
+                    tile = row * columns + column
+                    if fetch(flat_active, image * tiles + tile) < 0:
                         continue
-                    place = places[image, block, row * columns + column]
-                    places[image, block, row * columns + column] = place + 1
-                    keys[place] = key
-                    splats[place] = splat
-                    slots[place] = slot
+                    place = fetch(flat_places, item * tiles + tile)
+                    put(flat_places, item * tiles + tile, place + 1)
+                    put(entry_keys, place, key)
+                    put(splats, place, splat)
+                    put(slots, place, slot)
                     slot += 1
-        if item == num_items - 1:
+        if item == num_items(progress, phase) - 1:
             slot_starts[images * num_gaussians] = slot
+        finish_item(progress, phase)
 
 
 @inner
@@ -106,8 +116,28 @@ def ascending_bits(bits):
     return (bits & 0xFFFFFFFF) ^ (0xFFFFFFFF if bits < 0 else 0x80000000)
 
 
+@inner
+def sum_of_slots(slot_starts, slots, splat):
+    """What tiles left in the slots of one splat, added up in order."""
+    total = broadcast(0.0)
+    for slot in range(fetch(slot_starts, splat), fetch(slot_starts, splat + 1)):
+        total = total + load(slots, RECORD * slot)
+    return total
+
+
 SORT_COUNTERS = 257
 """Numbers at the end of a thread's sort scratch, after two for every entry of the fullest tile."""
+
+
+@inner
+def sort_tiles(progress, phase, tile_ranges, entries, scratch):
+    """Sort the entries of every tile; see :func:`sort_entries`."""
+    while True:
+        tile = take_item(progress, phase)
+        if tile >= num_items(progress, phase):
+            return
+        sort_entries(entries, tile_ranges[tile, 0], tile_ranges[tile, 1], scratch)
+        finish_item(progress, phase)
 
 
 @inner

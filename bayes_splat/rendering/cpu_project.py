@@ -12,7 +12,6 @@ from bayes_splat.rendering.cpu_blocks import (
 )
 from bayes_splat.rendering.cpu_compile import (
     inner,
-    kernel,
 )
 from bayes_splat.rendering.cpu_geometry import (
     camera_point,
@@ -21,12 +20,19 @@ from bayes_splat.rendering.cpu_geometry import (
     splat_shape,
 )
 from bayes_splat.rendering.cpu_lanes import (
-    load_strided,
+    fetch,
+    put,
     store,
     transpose,
 )
 from bayes_splat.rendering.cpu_lists import (
     BLOCK,
+    place_entries,
+)
+from bayes_splat.rendering.cpu_rows import (
+    load1,
+    load3,
+    load4,
 )
 from bayes_splat.rendering.cpu_simd import (
     LANES,
@@ -43,7 +49,9 @@ from bayes_splat.rendering.cpu_simd import (
     square_root,
 )
 from bayes_splat.rendering.cpu_threads import (
-    take_number,
+    finish_item,
+    num_items,
+    take_item,
 )
 
 _LOG2_E = math.log2(math.e)
@@ -59,25 +67,6 @@ SCRATCH = LANES * LANES
 
 
 @inner
-def load3(array, first, count):
-    return (
-        load_strided(array, first, 3, count),
-        load_strided(array, first + 1, 3, count),
-        load_strided(array, first + 2, 3, count),
-    )
-
-
-@inner
-def load4(array, first, count):
-    return (
-        load_strided(array, first, 4, count),
-        load_strided(array, first + 1, 4, count),
-        load_strided(array, first + 2, 4, count),
-        load_strided(array, first + 3, 4, count),
-    )
-
-
-@inner
 def _not_finite(values):
     """Zero where all are finite, else NaN."""
     total = values[0] * 0.0
@@ -86,11 +75,53 @@ def _not_finite(values):
     return total
 
 
-@kernel
+@inner
+def has_nan(values):
+    """Whether some lane is not zero, where sums of :func:`_not_finite` are zero or NaN."""
+    zero, one = broadcast(0.0), broadcast(1.0)
+    return any_lane(select(values >= zero, zero, one) > zero)
+
+
+@inner
+def solid_opacity(opacity):
+    """Opacity with a stand-in for zero."""
+    return select(magnitude(opacity) < SMALLEST_OPACITY, SMALLEST_OPACITY, opacity)
+
+
+@inner
+def seen_colors(colors, is_plain, gaussian, splat, count):
+    """Colours of sixteen splats, and zero, or NaN where a number is not finite."""
+    given = load3(colors, 3 * (gaussian if is_plain else splat), count)
+    not_finite = _not_finite(given)
+    if not is_plain:
+        return given, not_finite
+    red, green, blue = given
+    return (
+        maximum(fma(red, ZEROTH, 0.5), 0.0),
+        maximum(fma(green, ZEROTH, 0.5), 0.0),
+        maximum(fma(blue, ZEROTH, 0.5), 0.0),
+    ), not_finite
+
+
+@inner
+def seen_colors_backward(colors, gaussian, count, gradients):
+    """From gradients of plain colours to those of their harmonics.
+
+    The colour is clipped at zero, where its gradient ends.
+    """
+    given = load3(colors, 3 * gaussian, count)
+    dark = -0.5 / ZEROTH
+    return (
+        select(given[0] >= dark, gradients[0] * ZEROTH, 0.0),
+        select(given[1] >= dark, gradients[1] * ZEROTH, 0.0),
+        select(given[2] >= dark, gradients[2] * ZEROTH, 0.0),
+    )
+
+
+@inner
 def project_splats(
-    counter,
-    num_items,
-    thread,
+    progress,
+    phase,
     sizes,
     world,
     camera,
@@ -100,14 +131,14 @@ def project_splats(
     rims,
     tile_size,
     active,
-    counts,
-    scratch_all,
+    lists,
+    scratch,
     records,
     depths,
     rects,
     is_bad,
 ):
-    """Project every Gaussian into every camera and count the tiles it meets.
+    """Project every Gaussian into every camera, count the tiles it meets, and place the lists.
 
     Args:
         sizes: (views, Gaussians of a chain, the same padded, blocks of them, whether colors are
@@ -117,21 +148,23 @@ def project_splats(
         camera: [view, CAMERA], see ``cpu_geometry``.
         rims: largest exponents, one for all or one a Gaussian, see ``RenderSettings``.
         active: number of the drawn tile by [image, row, column], or -1.
-        counts: zeros [image, block, tile], filled.
-        records: flat [splat * RECORD], depths [splat], rects [splat, 4]: filled.
+        lists: (counts, tile_ranges, block_slots), see ``place_entries``; counts are zeros.
+        records: flat [splat * RECORD], depths [splat], rects flat [splat * 4]: filled.
         is_bad: [item], filled: something is not finite, or too large for float32.
     """
     means, scales, rotations, opacities, colors = world
     views, num_gaussians, padded, blocks, is_plain = sizes
     height, width = image_shape
     columns = active.shape[2]
-    use_rims = 1 if rims.shape[0] > 1 else 0
+    tiles = active.shape[1] * columns
+    counts = lists[0]
+    flat_active = active.reshape(-1)
+    flat_counts = counts.reshape(-1)
     per_tile = 1.0 / tile_size
-    scratch = scratch_all[thread]
     zero = broadcast(0.0)
     while True:
-        item = take_number(counter)
-        if item >= num_items:
+        item = take_item(progress, phase)
+        if item >= num_items(progress, phase):
             return
         image, block = item // blocks, item % blocks
         chain, view = image // views, image % views
@@ -142,20 +175,13 @@ def project_splats(
             mean = load3(means, 3 * at, count)
             scale = load3(scales, 3 * at, count)
             quaternion = load4(rotations, 4 * at, count)
-            opacity = load_strided(opacities, at, 1, count)
-            if is_plain:
-                color = load3(colors, 3 * at, count)
-            else:
-                color = load3(colors, 3 * (image * num_gaussians + first), count)
+            opacity = load1(opacities, at, count)
+            color, not_finite = seen_colors(
+                colors, is_plain, at, image * num_gaussians + first, count
+            )
             bad = bad + (_not_finite(mean) + _not_finite(scale) + _not_finite(quaternion))
-            bad = bad + (_not_finite(color) + opacity * 0.0)
-            if is_plain:
-                color = (
-                    maximum(fma(color[0], ZEROTH, 0.5), 0.0),
-                    maximum(fma(color[1], ZEROTH, 0.5), 0.0),
-                    maximum(fma(color[2], ZEROTH, 0.5), 0.0),
-                )
-            rim = load_strided(rims, at * use_rims, use_rims, count)
+            bad = bad + (not_finite + opacity * 0.0)
+            rim = load1(rims, at, count) if rims.shape[0] > 1 else broadcast(rims[0])
 
             x, y, depth = camera_point(camera, view, mean[0], mean[1], mean[2])
             z = maximum(depth, near_plane)
@@ -179,7 +205,7 @@ def project_splats(
             bad = fma(determinant, 0.0, bad)  # infinite where the covariance is too large
 
             inverse = _LOG2_E / determinant
-            solid = select(magnitude(opacity) < SMALLEST_OPACITY, SMALLEST_OPACITY, opacity)
+            solid = solid_opacity(opacity)
             rows = transpose(
                 (
                     mean_x,
@@ -210,25 +236,24 @@ def project_splats(
             store(scratch, 2 * LANES, select(visible, floor(right * per_tile) + 1.0, -1.0))
             store(scratch, 3 * LANES, floor(bottom * per_tile) + 1.0)
             for lane in range(LANES):
-                end = int(scratch[2 * LANES + lane])
+                rect = 4 * (splat + lane)
+                end = int(fetch(scratch, 2 * LANES + lane))
                 if end < 0:
-                    rects[splat + lane, 0] = 0
-                    rects[splat + lane, 2] = 0
+                    put(rects, rect, 0)
+                    put(rects, rect + 2, 0)
                     continue
-                begin = int(scratch[lane])
-                low, high = int(scratch[LANES + lane]), int(scratch[3 * LANES + lane])
-                rects[splat + lane, 0] = begin
-                rects[splat + lane, 1] = low
-                rects[splat + lane, 2] = end
-                rects[splat + lane, 3] = high
+                begin, low = int(fetch(scratch, lane)), int(fetch(scratch, LANES + lane))
+                high = int(fetch(scratch, 3 * LANES + lane))
+                put(rects, rect, begin)
+                put(rects, rect + 1, low)
+                put(rects, rect + 2, end)
+                put(rects, rect + 3, high)
                 for row in range(low, high):
                     for column in range(begin, end):
-                        if active[image, row, column] >= 0:
-                            counts[image, block, row * columns + column] += 1
-        is_bad[item] = not _all_zero(bad)
-
-
-@inner
-def _all_zero(values):
-    zero = broadcast(0.0)
-    return not any_lane(select(values >= zero, zero, broadcast(1.0)) > zero)
+                        tile = row * columns + column
+                        if fetch(flat_active, image * tiles + tile) >= 0:
+                            place = item * tiles + tile
+                            put(flat_counts, place, fetch(flat_counts, place) + 1)
+        is_bad[item] = has_nan(bad)
+        if finish_item(progress, phase):
+            place_entries(counts, active, lists[1], lists[2])

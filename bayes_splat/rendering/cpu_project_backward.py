@@ -1,13 +1,7 @@
 """Gradients of the world from sums over the pixels of its splats."""
 
 # mypy: disable-error-code="no-untyped-def"
-from bayes_splat.rendering.cpu_blocks import (
-    RECORD,
-)
-from bayes_splat.rendering.cpu_compile import (
-    inner,
-    kernel,
-)
+from bayes_splat.rendering.cpu_compile import inner
 from bayes_splat.rendering.cpu_geometry import (
     camera_point,
     dot,
@@ -17,21 +11,17 @@ from bayes_splat.rendering.cpu_geometry import (
     splat_shape,
     splat_shape_backward,
 )
-from bayes_splat.rendering.cpu_lanes import (
-    load,
-    load_strided,
-    store,
-    store_strided,
-    transpose,
-)
-from bayes_splat.rendering.cpu_lists import (
-    BLOCK,
-)
-from bayes_splat.rendering.cpu_project import (
-    SMALLEST_OPACITY,
-    ZEROTH,
+from bayes_splat.rendering.cpu_lanes import load, store
+from bayes_splat.rendering.cpu_lists import BLOCK, sum_of_slots
+from bayes_splat.rendering.cpu_project import seen_colors_backward, solid_opacity
+from bayes_splat.rendering.cpu_rows import (
+    load1,
     load3,
     load4,
+    load_columns,
+    store1,
+    store3,
+    store4,
 )
 from bayes_splat.rendering.cpu_simd import (
     LANES,
@@ -40,16 +30,24 @@ from bayes_splat.rendering.cpu_simd import (
     maximum,
     select,
 )
-from bayes_splat.rendering.cpu_threads import (
-    take_number,
-)
+from bayes_splat.rendering.cpu_threads import finish_item, num_items, take_item
+
+POSE = 12
+"""Sums a camera, sixteen lanes each: gradients of its rotation (9) and of its centre (3)."""
 
 
-@kernel
+@inner
+def splat_sums(slot_starts, slots, splat, scratch):
+    """Sums over the slots of sixteen splats from one on: one vector a number, one splat a lane."""
+    for lane in range(LANES):
+        store(scratch, LANES * lane, sum_of_slots(slot_starts, slots, splat + lane))
+    return load_columns(scratch, 0)
+
+
+@inner
 def project_backward(
-    counter,
-    num_items,
-    thread,
+    progress,
+    phase,
     sizes,
     world,
     camera,
@@ -57,8 +55,10 @@ def project_backward(
     near_plane,
     slot_starts,
     slots,
-    scratch_all,
+    scratch,
+    with_rotations,
     gradients,
+    poses,
 ):
     """Add up the slots of every splat in order, and carry the sums back to the world.
 
@@ -66,16 +66,17 @@ def project_backward(
         sizes, world, camera: as in :func:`project_splats`.
         slot_starts: [splat + 1].
         slots: flat, from ``draw_tiles_backward``.
+        with_rotations: whether their gradients are wanted.
         gradients: like ``world``, filled.
+        poses: zeros, flat [item, view, POSE, lane], added to; empty where nobody wants them.
     """
     means, scales, rotations, opacities, colors = world
     g_means, g_scales, g_rotations, g_opacities, g_colors = gradients
     views, num_gaussians, padded, blocks, is_plain = sizes
-    scratch = scratch_all[thread]
     zero = broadcast(0.0)
     while True:
-        item = take_number(counter)
-        if item >= num_items:
+        item = take_item(progress, phase)
+        if item >= num_items(progress, phase):
             return
         chain, block = item // blocks, item % blocks
         for first in range(block * BLOCK, min((block + 1) * BLOCK, padded), LANES):
@@ -84,8 +85,7 @@ def project_backward(
             px, py, pz = load3(means, 3 * at, count)
             scale = load3(scales, 3 * at, count)
             qw, qx, qy, qz = load4(rotations, 4 * at, count)
-            opacity = load_strided(opacities, at, 1, count)
-            solid = select(magnitude(opacity) < SMALLEST_OPACITY, SMALLEST_OPACITY, opacity)
+            solid = solid_opacity(load1(opacities, at, count))
             r0, r1, r2, over_length = rotation_matrix(qw, qx, qy, qz)
             rotation = (r0, r1, r2)
             s0, s1, s2 = zero, zero, zero
@@ -96,25 +96,18 @@ def project_backward(
             )  # fmt: skip
             for view in range(views):
                 splat = (chain * views + view) * padded + first
-                for lane in range(LANES):
-                    total = zero
-                    for slot in range(slot_starts[splat + lane], slot_starts[splat + lane + 1]):
-                        total = total + load(slots, RECORD * slot)
-                    store(scratch, LANES * lane, total)
-                sums = _columns(scratch)
+                sums = splat_sums(slot_starts, slots, splat, scratch)
                 h, hx, hy, hxx, hxy, hyy = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]
                 o = o + h / solid
                 if is_plain:
                     red, green, blue = red + sums[6], green + sums[7], blue + sums[8]
                 else:
                     place = 3 * ((chain * views + view) * num_gaussians + first)
-                    store_strided(g_colors, place, 3, count, sums[6])
-                    store_strided(g_colors, place + 1, 3, count, sums[7])
-                    store_strided(g_colors, place + 2, 3, count, sums[8])
+                    store3(g_colors, place, count, (sums[6], sums[7], sums[8]))
 
                 x, y, depth = camera_point(camera, view, px, py, pz)
                 z = maximum(depth, near_plane)
-                row_x, row_y, _, _ = image_axes(camera, view, x, y, z)
+                row_x, row_y, slope_x, slope_y = image_axes(camera, view, x, y, z)
                 xx, xy, yy, determinant, turned_x, turned_y, mx, my = splat_shape(
                     row_x, row_y, rotation, scale, low_pass
                 )
@@ -182,61 +175,38 @@ def project_backward(
                     + raw_x * g_px
                     + raw_y * g_py
                 )
-                m0 = m0 + (camera[view, 0] * g_px + camera[view, 1] * g_py + camera[view, 2] * g_pz)
-                m1 = m1 + (camera[view, 3] * g_px + camera[view, 4] * g_py + camera[view, 5] * g_pz)
-                m2 = m2 + (camera[view, 6] * g_px + camera[view, 7] * g_py + camera[view, 8] * g_pz)
-
-            _store3(g_means, 3 * at, count, m0, m1, m2)
-            _store3(g_scales, 3 * at, count, s0, s1, s2)
-            w, i, j, k = rotation_matrix_backward(
-                qw, qx, qy, qz, over_length, (t00, t01, t02), (t10, t11, t12), (t20, t21, t22)
-            )
-            store_strided(g_rotations, 4 * at, 4, count, w)
-            store_strided(g_rotations, 4 * at + 1, 4, count, i)
-            store_strided(g_rotations, 4 * at + 2, 4, count, j)
-            store_strided(g_rotations, 4 * at + 3, 4, count, k)
-            store_strided(g_opacities, at, 1, count, o)
-            if is_plain:
-                # The colour is clipped at zero, where its gradient ends.
-                dark = -0.5 / ZEROTH
-                c0, c1, c2 = load3(colors, 3 * at, count)
-                _store3(
-                    g_colors,
-                    3 * at,
-                    count,
-                    select(c0 >= dark, red * ZEROTH, 0.0),
-                    select(c1 >= dark, green * ZEROTH, 0.0),
-                    select(c2 >= dark, blue * ZEROTH, 0.0),
+                m = (
+                    camera[view, 0] * g_px + camera[view, 1] * g_py + camera[view, 2] * g_pz,
+                    camera[view, 3] * g_px + camera[view, 4] * g_py + camera[view, 5] * g_pz,
+                    camera[view, 6] * g_px + camera[view, 7] * g_py + camera[view, 8] * g_pz,
                 )
+                m0, m1, m2 = m0 + m[0], m1 + m[1], m2 + m[2]
+                if poses.shape[0] > 0:
+                    centre = camera[view, 9], camera[view, 10], camera[view, 11]
+                    offset = px - centre[0], py - centre[1], pz - centre[2]
+                    at_pose = (item * views + view) * POSE * LANES
+                    for i in range(3):
+                        along_x, along_y = over_x * g_row_x[i], over_y * g_row_y[i]
+                        turn = slope_x * along_x + slope_y * along_y
+                        _add(poses, at_pose + 3 * i * LANES, offset[i] * g_px + along_x)
+                        _add(poses, at_pose + (3 * i + 1) * LANES, offset[i] * g_py + along_y)
+                        _add(poses, at_pose + (3 * i + 2) * LANES, offset[i] * g_pz - turn)
+                        _add(poses, at_pose + (9 + i) * LANES, -m[i])
+
+            store3(g_means, 3 * at, count, (m0, m1, m2))
+            store3(g_scales, 3 * at, count, (s0, s1, s2))
+            if with_rotations:
+                quaternion = rotation_matrix_backward(
+                    qw, qx, qy, qz, over_length, (t00, t01, t02), (t10, t11, t12), (t20, t21, t22)
+                )
+                store4(g_rotations, 4 * at, count, quaternion)
+            store1(g_opacities, at, count, o)
+            if is_plain:
+                seen = seen_colors_backward(colors, at, count, (red, green, blue))
+                store3(g_colors, 3 * at, count, seen)
+        finish_item(progress, phase)
 
 
 @inner
-def _store3(array, first, count, x, y, z):
-    store_strided(array, first, 3, count, x)
-    store_strided(array, first + 1, 3, count, y)
-    store_strided(array, first + 2, 3, count, z)
-
-
-@inner
-def _columns(scratch):
-    """A matrix of sixteen by sixteen as its columns."""
-    return transpose(
-        (
-            load(scratch, 0),
-            load(scratch, 16),
-            load(scratch, 32),
-            load(scratch, 48),
-            load(scratch, 64),
-            load(scratch, 80),
-            load(scratch, 96),
-            load(scratch, 112),
-            load(scratch, 128),
-            load(scratch, 144),
-            load(scratch, 160),
-            load(scratch, 176),
-            load(scratch, 192),
-            load(scratch, 208),
-            load(scratch, 224),
-            load(scratch, 240),
-        )
-    )
+def _add(array, first, values):
+    store(array, first, load(array, first) + values)

@@ -7,119 +7,90 @@ colours += w c, T -= w. See ``cpu_blocks`` for the loop.
 # mypy: disable-error-code="no-untyped-def"
 from bayes_splat.rendering.cpu_blocks import (
     BLOCKS,
-    BLUE,
-    DEPTH,
-    GREEN,
     GROUPS,
     LEFT,
     NEVER,
-    OPACITY,
     PLANE,
-    RED,
     REFRESH,
     RIM,
     ROW,
     SMALLEST_ALPHA,
-    A,
-    B,
+    STOPS,
     C,
-    X,
-    Y,
+    block_start,
+    clear_planes,
     exp2_negative,
     find_blocks,
     find_lit,
     next_batch,
     plane_index,
+    prefetch_batch,
     row_pairs,
+    splat_colors,
 )
-from bayes_splat.rendering.cpu_compile import (
-    inner,
-    kernel,
-)
-from bayes_splat.rendering.cpu_lanes import (
-    fetch,
-    load,
-    load_strided,
-    store,
-    store_strided,
-)
-from bayes_splat.rendering.cpu_lists import (
-    sort_entries,
-)
+from bayes_splat.rendering.cpu_compile import inner
+from bayes_splat.rendering.cpu_lanes import fetch, load, store
+from bayes_splat.rendering.cpu_lists import sort_entries
+from bayes_splat.rendering.cpu_planes import fill_rows, tile_box, to_colors, to_picture
 from bayes_splat.rendering.cpu_simd import (
     LANES,
     any_lane,
     broadcast,
     fma,
-    lane_columns,
-    lane_rows,
     magnitude,
     maximum,
     minimum,
     select,
 )
-from bayes_splat.rendering.cpu_threads import (
-    take_number,
-)
+from bayes_splat.rendering.cpu_threads import finish_item, num_items, take_item
 
 
-@kernel
+@inner
 def draw_tiles(
-    counter,
-    num_items,
-    thread,
+    progress,
+    phase,
     tiles,
     tile_ranges,
+    is_sorted,
     entries,
     records,
-    width,
-    height,
+    image_shape,
     max_alpha,
     min_transmittance,
     wanted,
-    work_all,
-    sort_all,
-    row_starts,
+    work,
+    scratch,
+    rows,
     pictures,
     states,
 ):
-    """Sort the entries of every tile and composite them.
+    """Sort the entries of every tile, unless they are sorted, and composite them.
 
     Args:
         tiles: [tile, (image, left, top, right, bottom)].
         tile_ranges: entries of every tile.
         wanted: (starts, columns, rows, places): the pixels of every tile that are asked for and
             where they go; empty starts for whole pictures.
+        work, scratch, rows: of this thread.
         pictures: (colors, depths, alphas), flat, filled.
         states: (light left, entry of the tile that stopped the pixel or NEVER), flat, filled.
     """
-    work, scratch, rows = work_all[thread], sort_all[thread], row_starts[thread]
     splats = entries[1]
     max_alpha_, min_through = broadcast(max_alpha), broadcast(min_transmittance)
     starts, wanted_columns, wanted_rows, wanted_places = wanted
-    zero, never = broadcast(0.0), broadcast(NEVER)
+    height, width = image_shape
     while True:
-        tile = take_number(counter)
-        if tile >= num_items:
+        tile = take_item(progress, phase)
+        if tile >= num_items(progress, phase):
             return
         place, end = tile_ranges[tile, 0], tile_ranges[tile, 1]
-        sort_entries(entries, place, end, scratch)
-        image, left, top, right, bottom = (
-            tiles[tile, 0],
-            tiles[tile, 1],
-            tiles[tile, 2],
-            tiles[tile, 3],
-            tiles[tile, 4],
-        )
-        for i in range(0, 6 * PLANE, LANES):
-            store(work, i, zero)
-        for i in range(6 * PLANE, 7 * PLANE, LANES):
-            store(work, i, never)
+        if not is_sorted:
+            sort_entries(entries, place, end, scratch)
+        image, left, top, right, bottom = tile_box(tiles, tile)
+        clear_planes(work, 0, STOPS, 0.0)
+        clear_planes(work, STOPS, STOPS + 1, NEVER)
         if starts.shape[0] == 0:
-            for row in range(bottom - top):
-                for column in range(0, right - left, LANES):
-                    size = min(LANES, right - left - column)
-                    store_strided(work, plane_index(row, column), 2, size, broadcast(1.0))
+            fill_rows(work, 0, broadcast(1.0), left, top, right, bottom)
         else:
             for k in range(starts[tile], starts[tile + 1]):
                 work[plane_index(wanted_rows[k] - top, wanted_columns[k] - left)] = 1.0
@@ -128,28 +99,17 @@ def draw_tiles(
         has_stops = False
         while place < end:
             count = next_batch(splats, place, end, rows)
+            prefetch_batch(records, splats, place + LANES, place, end)
             find_blocks(records, rows, float(left), float(top), float(right), float(bottom), work)
             for lane in range(count):
                 at = fetch(rows, lane)
                 column = int(fetch(work, LEFT + lane))
                 blocks = int(fetch(work, BLOCKS + lane))
-                a, b, c = (
-                    fetch(records, at + A),
-                    fetch(records, at + B),
-                    broadcast(fetch(records, at + C)),
-                )
-                rim = broadcast(fetch(records, at + RIM))
-                opacity = broadcast(fetch(records, at + OPACITY))
-                red = broadcast(fetch(records, at + RED))
-                green = broadcast(fetch(records, at + GREEN))
-                blue = broadcast(fetch(records, at + BLUE))
-                depth = broadcast(fetch(records, at + DEPTH))
+                c, rim = broadcast(fetch(records, at + C)), broadcast(fetch(records, at + RIM))
+                opacity, red, green, blue, depth = splat_colors(records, at)
                 for block in range(blocks):
                     first, last = row_pairs(work, rows, block, lane, column)
-                    dx = lane_columns() + (left + column + 0.5 - fetch(records, at + X))
-                    dy = lane_rows() + (top + 2 * first + 0.5 - fetch(records, at + Y))
-                    linear, constant = b * dx, a * dx * dx
-                    i = (first * ROW + column) * 2
+                    dx, dy, linear, constant, i = block_start(records, at, left, top, column, first)
                     for _ in range(first, last + 1):
                         exponent = fma(fma(c, dy, linear), dy, constant)
                         alpha = opacity * exp2_negative(exponent)
@@ -164,11 +124,8 @@ def draw_tiles(
                         stops = stops & (through > 0.0)
                         if any_lane(stops):
                             number = float(place + lane - tile_ranges[tile, 0])
-                            store(
-                                work,
-                                i + 6 * PLANE,
-                                select(stops, number, load(work, i + 6 * PLANE)),
-                            )
+                            j = i + STOPS * PLANE
+                            store(work, j, select(stops, number, load(work, j)))
                             has_stops = True
                         store(work, i + PLANE, fma(weight, red, load(work, i + PLANE)))
                         store(work, i + 2 * PLANE, fma(weight, green, load(work, i + 2 * PLANE)))
@@ -184,17 +141,15 @@ def draw_tiles(
                 refresh = place + REFRESH
                 if _is_dark(rows):
                     break
+        _finish(work)
         if starts.shape[0] == 0:
-            for row in range(bottom - top):
-                pixel = (image * height + top + row) * width + left
-                for column in range(0, right - left, LANES):
-                    size = min(LANES, right - left - column)
-                    i = plane_index(row, column)
-                    _write(work, i, size, pixel + column, pictures, states)
+            pixel = (image * height + top) * width + left
+            _write(work, pixel, right - left, bottom - top, width, pictures, states)
         else:
             for k in range(starts[tile], starts[tile + 1]):
                 i = plane_index(wanted_rows[k] - top, wanted_columns[k] - left)
-                _write(work, i, 1, wanted_places[k], pictures, states)
+                _write_pixel(work, i, wanted_places[k], pictures, states)
+        finish_item(progress, phase)
 
 
 @inner
@@ -206,16 +161,32 @@ def _is_dark(rows):
 
 
 @inner
-def _write(work, i, size, pixel, pictures, states):
-    """Planes to pictures for some neighbours of one row."""
+def _finish(work):
+    """Light without its sign, and the mean depth from the sum of depths."""
+    for i in range(0, PLANE, LANES):
+        store(work, i, magnitude(load(work, i)))
+        alpha = maximum(load(work, i + 5 * PLANE), SMALLEST_ALPHA)
+        store(work, i + 4 * PLANE, load(work, i + 4 * PLANE) / alpha)
+
+
+@inner
+def _write(work, pixel, width, height, step, pictures, states):
     colors, depths, alphas = pictures
     throughs, stops = states
-    alpha = load_strided(work, i + 5 * PLANE, 2, size)
-    depth = load_strided(work, i + 4 * PLANE, 2, size) / maximum(alpha, SMALLEST_ALPHA)
-    store_strided(alphas, pixel, 1, size, alpha)
-    store_strided(depths, pixel, 1, size, depth)
+    to_picture(work, 0, throughs, pixel, width, height, step)
+    to_colors(work, 1, colors, pixel, width, height, step)
+    to_picture(work, 4, depths, pixel, width, height, step)
+    to_picture(work, 5, alphas, pixel, width, height, step)
+    to_picture(work, STOPS, stops, pixel, width, height, step)
+
+
+@inner
+def _write_pixel(work, i, pixel, pictures, states):
+    colors, depths, alphas = pictures
+    throughs, stops = states
+    throughs[pixel] = work[i]
     for channel in range(3):
-        color = load_strided(work, i + (1 + channel) * PLANE, 2, size)
-        store_strided(colors, 3 * pixel + channel, 3, size, color)
-    store_strided(throughs, pixel, 1, size, magnitude(load_strided(work, i, 2, size)))
-    store_strided(stops, pixel, 1, size, load_strided(work, i + 6 * PLANE, 2, size))
+        colors[3 * pixel + channel] = work[i + (1 + channel) * PLANE]
+    depths[pixel] = work[i + 4 * PLANE]
+    alphas[pixel] = work[i + 5 * PLANE]
+    stops[pixel] = work[i + STOPS * PLANE]

@@ -9,75 +9,54 @@ and the entry at which a pixel stopped.
 # mypy: disable-error-code="no-untyped-def"
 from bayes_splat.rendering.cpu_blocks import (
     BLOCKS,
-    BLUE,
-    DEPTH,
-    GREEN,
     LEFT,
-    NEVER,
-    OPACITY,
     PLANE,
     RECORD,
-    RED,
-    REFRESH,
     RIM,
     ROW,
     SMALLEST_ALPHA,
-    A,
-    B,
+    STOPS,
     C,
-    X,
-    Y,
+    block_start,
+    clear_planes,
     exp2_negative,
     find_blocks,
-    find_lit,
+    look_again,
     next_batch,
     plane_index,
+    prefetch_batch,
     row_pairs,
+    splat_colors,
+    start_replay,
 )
-from bayes_splat.rendering.cpu_compile import (
-    inner,
-    kernel,
-)
-from bayes_splat.rendering.cpu_lanes import (
-    fetch,
-    lane_sums,
-    load,
-    load_strided,
-    store,
-    store_strided,
-)
+from bayes_splat.rendering.cpu_compile import inner
+from bayes_splat.rendering.cpu_lanes import fetch, lane_sums, load, store
+from bayes_splat.rendering.cpu_planes import from_colors, from_picture, tile_box
 from bayes_splat.rendering.cpu_simd import (
     LANES,
-    any_lane,
     broadcast,
     divide,
     fma,
-    lane_columns,
-    lane_rows,
     maximum,
     minimum,
     select,
 )
-from bayes_splat.rendering.cpu_threads import (
-    take_number,
-)
+from bayes_splat.rendering.cpu_threads import finish_item, num_items, take_item
 
 
-@kernel
+@inner
 def draw_tiles_backward(
-    counter,
-    num_items,
-    thread,
+    progress,
+    phase,
     tiles,
     tile_ranges,
     entries,
     records,
-    width,
-    height,
+    image_shape,
     max_alpha,
     wanted,
-    work_all,
-    row_starts,
+    work,
+    rows,
     pictures,
     states,
     gradients,
@@ -93,82 +72,51 @@ def draw_tiles_backward(
         gradients: of (colors, depths, alphas), flat; the last two may be empty for zero.
         slots_out: flat, [slot * RECORD], filled.
     """
-    work, rows = work_all[thread], row_starts[thread]
     splats, slots = entries[1], entries[2]
-    max_alpha_ = broadcast(max_alpha)
+    max_alpha_, zero = broadcast(max_alpha), broadcast(0.0)
     starts, wanted_columns, wanted_rows, wanted_places = wanted
-    zero = broadcast(0.0)
+    height, width = image_shape
     while True:
-        tile = take_number(counter)
-        if tile >= num_items:
+        tile = take_item(progress, phase)
+        if tile >= num_items(progress, phase):
             return
         first_entry, end = tile_ranges[tile, 0], tile_ranges[tile, 1]
-        image, left, top, right, bottom = (
-            tiles[tile, 0],
-            tiles[tile, 1],
-            tiles[tile, 2],
-            tiles[tile, 3],
-            tiles[tile, 4],
-        )
-        for i in range(0, 8 * PLANE, LANES):
-            store(work, i, zero)
+        image, left, top, right, bottom = tile_box(tiles, tile)
+        clear_planes(work, 0, 8, 0.0)
         if starts.shape[0] == 0:
-            for row in range(bottom - top):
-                pixel = (image * height + top + row) * width + left
-                for column in range(0, right - left, LANES):
-                    size = min(LANES, right - left - column)
-                    i = plane_index(row, column)
-                    _read(work, i, size, pixel + column, pictures, states, gradients)
+            pixel = (image * height + top) * width + left
+            _read(work, pixel, right - left, bottom - top, width, pictures, states, gradients)
         else:
             for k in range(starts[tile], starts[tile + 1]):
                 i = plane_index(wanted_rows[k] - top, wanted_columns[k] - left)
-                _read(work, i, 1, wanted_places[k], pictures, states, gradients)
-        stops = zero < zero
-        for i in range(6 * PLANE, 7 * PLANE, LANES):
-            stops = stops | ((load(work, i) > 0.0) & (load(work, i) < NEVER))
-        has_stops = any_lane(stops)
-        find_lit(work, 6 * PLANE, 0.0, rows)
+                _read_pixel(work, i, wanted_places[k], pictures, states, gradients)
+        has_stops = start_replay(work, rows)
         # Sixteen at a time, counted from the near end as in the forward pass.
         refresh = end
         for place in range(
             first_entry + (end - first_entry - 1) // LANES * LANES, first_entry - 1, -LANES
         ):
             if has_stops and place <= refresh:
-                # Lit until the near end of the Gaussians that come before the next look.
-                refresh = place - REFRESH
-                find_lit(
-                    work, 6 * PLANE, float(max(refresh + LANES, first_entry) - first_entry), rows
-                )
+                refresh = look_again(work, rows, place, first_entry)
             count = next_batch(splats, place, end, rows)
+            prefetch_batch(records, splats, place - LANES, first_entry, end)
             find_blocks(records, rows, float(left), float(top), float(right), float(bottom), work)
             for lane in range(count - 1, -1, -1):
                 at = fetch(rows, lane)
                 column = int(fetch(work, LEFT + lane))
                 blocks = int(fetch(work, BLOCKS + lane))
-                a, b, c = (
-                    fetch(records, at + A),
-                    fetch(records, at + B),
-                    broadcast(fetch(records, at + C)),
-                )
-                rim = broadcast(fetch(records, at + RIM))
-                opacity = broadcast(fetch(records, at + OPACITY))
-                red = broadcast(fetch(records, at + RED))
-                green = broadcast(fetch(records, at + GREEN))
-                blue = broadcast(fetch(records, at + BLUE))
-                depth = broadcast(fetch(records, at + DEPTH))
+                c, rim = broadcast(fetch(records, at + C)), broadcast(fetch(records, at + RIM))
+                opacity, red, green, blue, depth = splat_colors(records, at)
                 number = float(place + lane - first_entry)
                 h_sum, h_x, h_y, h_xx, h_xy, h_yy = zero, zero, zero, zero, zero, zero
                 w_red, w_green, w_blue, w_depth = zero, zero, zero, zero
                 for block in range(blocks):
                     first, last = row_pairs(work, rows, block, lane, column)
-                    dx = lane_columns() + (left + column + 0.5 - fetch(records, at + X))
-                    dy = lane_rows() + (top + 2 * first + 0.5 - fetch(records, at + Y))
-                    linear, constant = b * dx, a * dx * dx
-                    i = (first * ROW + column) * 2
+                    dx, dy, linear, constant, i = block_start(records, at, left, top, column, first)
                     h_block, h_dy = zero, zero
                     for _ in range(first, last + 1):
                         exponent = fma(fma(c, dy, linear), dy, constant)
-                        draws = (exponent <= rim) & (load(work, i + 6 * PLANE) > number)
+                        draws = (exponent <= rim) & (load(work, i + STOPS * PLANE) > number)
                         raw = select(draws, opacity * exp2_negative(exponent), 0.0)
                         alpha = minimum(raw, max_alpha_)
                         through = divide(load(work, i), 1.0 - alpha)
@@ -204,32 +152,51 @@ def draw_tiles_backward(
                     (h_sum, h_x, h_y, h_xx, h_xy, h_yy, w_red, w_green, w_blue, w_depth)
                 )
                 store(slots_out, RECORD * slots[place + lane], sums)
+        finish_item(progress, phase)
 
 
 @inner
-def _read(work, i, size, pixel, pictures, states, gradients):
-    """Light left, gradients, and where it stopped, into the planes for some neighbours of one row.
+def _read(work, pixel, width, height, step, pictures, states, gradients):
+    """Light left, gradients, and where it stopped, into the planes.
 
-    Gradients are added: a chosen pixel may have been chosen more than once.
+    Plane 4 has the gradient of the sum of depths; plane 7 that of the alpha, also by the mean depth.
     """
     _, depths, alphas = pictures
     throughs, stops = states
     g_colors, g_depths, g_alphas = gradients
-    store_strided(work, i, 2, size, load_strided(throughs, pixel, 1, size))
-    store_strided(work, i + 6 * PLANE, 2, size, load_strided(stops, pixel, 1, size))
-    for channel in range(3):
-        g_color = load_strided(g_colors, 3 * pixel + channel, 3, size)
-        _add(work, i + (1 + channel) * PLANE, size, g_color)
-    if g_depths.shape[0] > 0:
-        alpha = load_strided(alphas, pixel, 1, size)
-        g_depth = load_strided(g_depths, pixel, 1, size) / maximum(alpha, SMALLEST_ALPHA)
-        _add(work, i + 4 * PLANE, size, g_depth)
-        g_depth = g_depth * load_strided(depths, pixel, 1, size)
-        _add(work, i + 7 * PLANE, size, select(alpha >= SMALLEST_ALPHA, -g_depth, 0.0))
+    from_picture(work, 0, throughs, pixel, width, height, step)
+    from_picture(work, STOPS, stops, pixel, width, height, step)
+    from_colors(work, 1, g_colors, pixel, width, height, step)
     if g_alphas.shape[0] > 0:
-        _add(work, i + 7 * PLANE, size, load_strided(g_alphas, pixel, 1, size))
+        from_picture(work, 7, g_alphas, pixel, width, height, step)
+    if g_depths.shape[0] > 0:
+        from_picture(work, 4, g_depths, pixel, width, height, step)
+        from_picture(work, 5, alphas, pixel, width, height, step)
+        from_picture(work, 8, depths, pixel, width, height, step)
+        zero = broadcast(0.0)
+        for i in range(0, PLANE, LANES):
+            alpha = load(work, i + 5 * PLANE)
+            g_depth = load(work, i + 4 * PLANE) / maximum(alpha, SMALLEST_ALPHA)
+            g_alpha = select(alpha >= SMALLEST_ALPHA, g_depth * load(work, i + 8 * PLANE), 0.0)
+            store(work, i + 4 * PLANE, g_depth)
+            store(work, i + 7 * PLANE, load(work, i + 7 * PLANE) - g_alpha)
+            store(work, i + 5 * PLANE, zero)
 
 
 @inner
-def _add(work, i, size, values):
-    store_strided(work, i, 2, size, load_strided(work, i, 2, size) + values)
+def _read_pixel(work, i, pixel, pictures, states, gradients):
+    """The same for one pixel; it may be read more than once, when it was chosen more than once."""
+    _, depths, alphas = pictures
+    throughs, stops = states
+    g_colors, g_depths, g_alphas = gradients
+    work[i] = throughs[pixel]
+    work[i + STOPS * PLANE] = stops[pixel]
+    for channel in range(3):
+        work[i + (1 + channel) * PLANE] += g_colors[3 * pixel + channel]
+    if g_alphas.shape[0] > 0:
+        work[i + 7 * PLANE] += g_alphas[pixel]
+    if g_depths.shape[0] > 0:
+        g_depth = g_depths[pixel] / max(alphas[pixel], SMALLEST_ALPHA)
+        work[i + 4 * PLANE] += g_depth
+        if alphas[pixel] >= SMALLEST_ALPHA:
+            work[i + 7 * PLANE] -= g_depth * depths[pixel]

@@ -297,7 +297,7 @@ def test_gauss_newton_diagonal_of_a_mean():
     cameras = helpers_render.cameras_in_a_row(1, 21, 25)
     weights = torch.ones(1, 1, 21, 25)
     found = CPURenderer().opacity_statistics(
-        gaussians, cameras, torch.zeros(1, 1, 21, 25, 3), weights
+        gaussians, cameras, torch.zeros(1, 1, 21, 25, 3), weights, means=True
     )
     exact, exact_cameras = gaussians.to(torch.float64), cameras.to(torch.float64)
 
