@@ -340,7 +340,7 @@ def _flat(tensors: tuple[Tensor, ...]) -> tuple[cpu_engine.Array, ...]:
 
 def _world(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, ...]:
     """Means, scales, rotations, opacities, and colours as the kernels take them."""
-    colors = gaussians.harmonics[..., 0]
+    colors = gaussians.harmonics
     if gaussians.harmonics.shape[-1] > 1:
         # Clipping hides an infinite coefficient from the kernels.
         poison = 0.0 * gaussians.harmonics.detach().sum((-2, -1))[:, None, :, None]

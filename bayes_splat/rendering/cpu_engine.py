@@ -1,6 +1,5 @@
 """What the CPU engine does, arrays in and out: memory for the passes, and their numbers of items."""
 
-import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,7 +115,6 @@ def draw_prepared(
         request.cameras,
         request.image_shape,
         _lens(request.settings),
-        _NOTHING,
         np.float32(splats.tiles.size),
         splats.tiles[1:],
         splats.lists,
@@ -181,7 +179,6 @@ def _list(
             request.cameras,
             request.image_shape,
             _lens(settings),
-            _rims(settings, world[3]),
             np.float32(tiles.size),
             tiles[1:],
             lists,
@@ -329,17 +326,12 @@ def _lens(settings: RenderSettings) -> tuple[np.float32, np.float32]:
     return np.float32(settings.low_pass), np.float32(settings.near_plane)
 
 
-def _cutoffs(settings: RenderSettings) -> tuple[np.float32, np.float32]:
-    least = settings.min_transmittance if settings.cutoff == "alpha" else NOTHING_LEFT
-    return np.float32(settings.max_alpha), np.float32(least)
-
-
-def _rims(settings: RenderSettings, opacities: Array) -> Array:
-    """Largest exponents: one of every Gaussian, or one for all."""
-    if settings.cutoff == "falloff":
-        return np.full(1, -math.log(settings.threshold), dtype=np.float32)
-    rims: Array = settings.max_exponent(torch.from_numpy(opacities)).numpy()
-    return rims
+def _cutoffs(settings: RenderSettings) -> tuple[np.float32, np.float32, np.float32, bool]:
+    """(max_alpha, min_transmittance, one over the threshold, whether that is on alpha)."""
+    is_on_alpha = settings.cutoff == "alpha"
+    least = settings.min_transmittance if is_on_alpha else NOTHING_LEFT
+    over = 1.0 / settings.threshold
+    return np.float32(settings.max_alpha), np.float32(least), np.float32(over), is_on_alpha
 
 
 def _scratch(threads: int, room: int) -> tuple[Array, Array, Array, Array]:

@@ -8,7 +8,9 @@ float32, and the conic gradient is written in moments of the pixels' offsets.
 # mypy: disable-error-code="no-untyped-def"
 from bayes_splat.rendering.cpu_compile import inner
 from bayes_splat.rendering.cpu_simd import (
+    exponent_of,
     fma,
+    mantissa_of,
     maximum,
     minimum,
     select,
@@ -17,6 +19,23 @@ from bayes_splat.rendering.cpu_simd import (
 
 CAMERA = 20
 """Floats a camera: rotation camera to world (9), centre (3), fx, fy, cx, cy, slope limits (4)."""
+
+
+@inner
+def log2(x):
+    """Binary logarithm of normal positive numbers, error below 2e-7 of 1 or of itself.
+
+    With m the number over a power of two, near one, and s = (m - 1) / (m + 1):
+    log m = 2 (s + s^3 / 3 + s^5 / 5 + ...).
+    """
+    mantissa, exponent = mantissa_of(x), exponent_of(x)
+    is_large = mantissa > 1.41421356
+    mantissa = select(is_large, 0.5 * mantissa, mantissa)
+    exponent = select(is_large, exponent + 1.0, exponent)
+    s = (mantissa - 1.0) / (mantissa + 1.0)
+    s2 = s * s
+    series = fma(fma(fma(fma(s2, 1.0 / 9.0, 1.0 / 7.0), s2, 0.2), s2, 1.0 / 3.0), s2, 1.0)
+    return fma(s * 2.88539008, series, exponent)
 
 
 @inner

@@ -10,7 +10,7 @@ leaves what the splat's owner adds up later in that order.
 import numpy as np
 
 from bayes_splat.rendering.cpu_blocks import RECORD
-from bayes_splat.rendering.cpu_compile import inner
+from bayes_splat.rendering.cpu_compile import compiled_phase, inner
 from bayes_splat.rendering.cpu_lanes import fetch, load, put
 from bayes_splat.rendering.cpu_simd import broadcast
 from bayes_splat.rendering.cpu_threads import finish_item, num_items, take_item
@@ -19,7 +19,7 @@ BLOCK = 2048
 """Gaussians a work item of projection and list building."""
 
 
-@inner
+@compiled_phase
 def place_entries(counts, active, tile_ranges, block_slots):
     """Turn counts into places: tiles of an image in turn, blocks of Gaussians in order in each.
 
@@ -53,7 +53,7 @@ def place_entries(counts, active, tile_ranges, block_slots):
                 tile_ranges[drawn, 1] = place
 
 
-@inner
+@compiled_phase
 def fill_entries(progress, phase, lists, active, rects, keys, depths, slot_starts, entries):
     """Write the entries (sort key, splat, slot) of every block to their places.
 
@@ -129,7 +129,7 @@ SORT_COUNTERS = 257
 """Numbers at the end of a thread's sort scratch, after two for every entry of the fullest tile."""
 
 
-@inner
+@compiled_phase
 def sort_tiles(progress, phase, tile_ranges, entries, scratch):
     """Sort the entries of every tile; see :func:`sort_entries`."""
     while True:

@@ -2,7 +2,7 @@
 
 # mypy: disable-error-code="no-untyped-def"
 from bayes_splat.rendering.cpu_blocks import OPACITY, RECORD
-from bayes_splat.rendering.cpu_compile import inner
+from bayes_splat.rendering.cpu_compile import compiled_phase
 from bayes_splat.rendering.cpu_lanes import fetch, load, put, store
 from bayes_splat.rendering.cpu_lists import BLOCK
 from bayes_splat.rendering.cpu_project import (
@@ -17,7 +17,7 @@ from bayes_splat.rendering.cpu_simd import LANES, broadcast
 from bayes_splat.rendering.cpu_threads import finish_item, num_items, take_item
 
 
-@inner
+@compiled_phase
 def paint_splats(progress, phase, sizes, world, geometry, scratch, records, is_bad):
     """Copy the records of every splat, with opacities and colours put in.
 
@@ -56,7 +56,7 @@ def paint_splats(progress, phase, sizes, world, geometry, scratch, records, is_b
         finish_item(progress, phase)
 
 
-@inner
+@compiled_phase
 def paint_backward(progress, phase, sizes, world, slot_starts, slots, scratch, gradients):
     """Gradients of opacities and colours alone; arguments as in ``project_backward``."""
     opacities, colors = world[3], world[4]

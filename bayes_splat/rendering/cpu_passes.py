@@ -46,7 +46,6 @@ def forward_pass(
     camera,
     image_shape,
     lens,
-    rims,
     tile_size,
     tiles,
     lists,
@@ -71,15 +70,15 @@ def forward_pass(
         lists: (counts, tile_ranges, block_slots).
         splats: (records, depths, rects, slot_starts).
         geometry: records to paint, where that phase has items.
-        cutoffs: (max_alpha, min_transmittance).
+        cutoffs: (max_alpha, min_transmittance, over_threshold, is_on_alpha).
         scratch: (work, sort, rows, lanes), each by thread.
     """
     work, sort, rows, lanes = scratch
     active, rectangles, wanted = tiles
     records, depths, rects, slot_starts = splats
     project_splats(
-        progress, PROJECT, sizes, world, camera, image_shape, lens[0], lens[1], rims, tile_size,
-        active, lists, lanes[thread], records, depths, rects, is_bad,
+        progress, PROJECT, sizes, world, camera, image_shape, lens[0], lens[1], cutoffs[2],
+        cutoffs[3], tile_size, active, lists, lanes[thread], records, depths, rects, is_bad,
     )  # fmt: skip
     wait_for_items(progress, PROJECT)
     if _any(is_bad) or lists[2][-1] > entries[0].shape[0]:

@@ -10,12 +10,11 @@ import math
 from bayes_splat.rendering.cpu_blocks import (
     RECORD,
 )
-from bayes_splat.rendering.cpu_compile import (
-    inner,
-)
+from bayes_splat.rendering.cpu_compile import compiled_phase, inner
 from bayes_splat.rendering.cpu_geometry import (
     camera_point,
     image_axes,
+    log2,
     rotation_matrix,
     splat_shape,
 )
@@ -54,7 +53,7 @@ from bayes_splat.rendering.cpu_threads import (
     take_item,
 )
 
-_LOG2_E = math.log2(math.e)
+_LOG2_E, _LN_2 = math.log2(math.e), math.log(2.0)
 ZEROTH = 0.5 / math.sqrt(math.pi)
 _SLACK = 1e-3
 _LARGEST = 1e30  # pixels; beyond, float32 has lost the picture
@@ -118,7 +117,7 @@ def seen_colors_backward(colors, gaussian, count, gradients):
     )
 
 
-@inner
+@compiled_phase
 def project_splats(
     progress,
     phase,
@@ -128,7 +127,8 @@ def project_splats(
     image_shape,
     low_pass,
     near_plane,
-    rims,
+    over_threshold,
+    is_on_alpha,
     tile_size,
     active,
     lists,
@@ -146,7 +146,7 @@ def project_splats(
         world: (means, scales, rotations, opacities, colors), flat float32; colors are harmonics
             of degree 0 [chain, gaussian, 3], or ready colours [chain, view, gaussian, 3].
         camera: [view, CAMERA], see ``cpu_geometry``.
-        rims: largest exponents, one for all or one a Gaussian, see ``RenderSettings``.
+        over_threshold, is_on_alpha: one over the cutoff, and whether it is on alpha.
         active: number of the drawn tile by [image, row, column], or -1.
         lists: (counts, tile_ranges, block_slots), see ``place_entries``; counts are zeros.
         records: flat [splat * RECORD], depths [splat], rects flat [splat * 4]: filled.
@@ -181,7 +181,12 @@ def project_splats(
             )
             bad = bad + (_not_finite(mean) + _not_finite(scale) + _not_finite(quaternion))
             bad = bad + (not_finite + opacity * 0.0)
-            rim = load1(rims, at, count) if rims.shape[0] > 1 else broadcast(rims[0])
+            # Largest exponents in powers of two, see ``RenderSettings.max_exponent``.
+            rim2 = broadcast(over_threshold)
+            if is_on_alpha:
+                rim2 = rim2 * maximum(opacity, 1e-30)
+            rim2 = log2(rim2)
+            rim = rim2 * _LN_2
 
             x, y, depth = camera_point(camera, view, mean[0], mean[1], mean[2])
             z = maximum(depth, near_plane)
@@ -213,7 +218,7 @@ def project_splats(
                     0.5 * inverse * yy,
                     -(inverse * xy),
                     0.5 * inverse * xx,
-                    _LOG2_E * rim,
+                    rim2,
                     solid,
                     color[0],
                     color[1],

@@ -1,7 +1,7 @@
 """Gradients of the world from sums over the pixels of its splats."""
 
 # mypy: disable-error-code="no-untyped-def"
-from bayes_splat.rendering.cpu_compile import inner
+from bayes_splat.rendering.cpu_compile import compiled_phase, inner
 from bayes_splat.rendering.cpu_geometry import (
     camera_point,
     dot,
@@ -44,7 +44,7 @@ def splat_sums(slot_starts, slots, splat, scratch):
     return load_columns(scratch, 0)
 
 
-@inner
+@compiled_phase
 def project_backward(
     progress,
     phase,

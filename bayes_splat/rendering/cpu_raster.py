@@ -28,7 +28,7 @@ from bayes_splat.rendering.cpu_blocks import (
     row_pairs,
     splat_colors,
 )
-from bayes_splat.rendering.cpu_compile import inner
+from bayes_splat.rendering.cpu_compile import compiled_phase, inner
 from bayes_splat.rendering.cpu_lanes import fetch, load, store
 from bayes_splat.rendering.cpu_lists import sort_entries
 from bayes_splat.rendering.cpu_planes import fill_rows, tile_box, to_colors, to_picture
@@ -45,7 +45,7 @@ from bayes_splat.rendering.cpu_simd import (
 from bayes_splat.rendering.cpu_threads import finish_item, num_items, take_item
 
 
-@inner
+@compiled_phase
 def draw_tiles(
     progress,
     phase,

@@ -29,7 +29,7 @@ from bayes_splat.rendering.cpu_blocks import (
     splat_colors,
     start_replay,
 )
-from bayes_splat.rendering.cpu_compile import inner
+from bayes_splat.rendering.cpu_compile import compiled_phase, inner
 from bayes_splat.rendering.cpu_lanes import fetch, lane_sums, load, store
 from bayes_splat.rendering.cpu_planes import from_colors, from_picture, tile_box
 from bayes_splat.rendering.cpu_simd import (
@@ -44,7 +44,7 @@ from bayes_splat.rendering.cpu_simd import (
 from bayes_splat.rendering.cpu_threads import finish_item, num_items, take_item
 
 
-@inner
+@compiled_phase
 def draw_tiles_backward(
     progress,
     phase,

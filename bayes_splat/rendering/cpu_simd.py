@@ -272,6 +272,32 @@ def times_power_of_two(typingctx: Any, a: Any, rounded: Any) -> Any:
     return vector(a, rounded), codegen
 
 
+@operation
+def exponent_of(typingctx: Any, a: Any) -> Any:
+    """The whole number n with 2**n <= a < 2**(n + 1), for normal positive numbers."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = builder.lshr(
+            builder.bitcast(args[0], INTEGERS), ir.Constant(INTEGERS, [23] * LANES)
+        )
+        return builder.sitofp(builder.sub(bits, ir.Constant(INTEGERS, [127] * LANES)), VECTOR)
+
+    return vector(a), codegen
+
+
+@operation
+def mantissa_of(typingctx: Any, a: Any) -> Any:
+    """a / 2**exponent_of(a), in [1, 2)."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        bits = builder.bitcast(args[0], INTEGERS)
+        kept = builder.and_(bits, ir.Constant(INTEGERS, [0x7FFFFF] * LANES))
+        one = ir.Constant(INTEGERS, [0x3F800000] * LANES)
+        return builder.bitcast(builder.or_(kept, one), VECTOR)
+
+    return vector(a), codegen
+
+
 def _constant(values: list[float]) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return ir.Constant(VECTOR, values)

@@ -28,7 +28,7 @@ from bayes_splat.rendering.cpu_blocks import (
     splat_colors,
     start_replay,
 )
-from bayes_splat.rendering.cpu_compile import inner
+from bayes_splat.rendering.cpu_compile import compiled_phase, inner
 from bayes_splat.rendering.cpu_lanes import fetch, lane_sums, load, put, store
 from bayes_splat.rendering.cpu_lists import BLOCK, sum_of_slots
 from bayes_splat.rendering.cpu_planes import from_colors, from_picture, tile_box
@@ -37,7 +37,7 @@ from bayes_splat.rendering.cpu_simd import LANES, broadcast, divide, fma, minimu
 from bayes_splat.rendering.cpu_threads import finish_item, num_items, take_item
 
 
-@inner
+@compiled_phase
 def measure_tiles(
     progress,
     phase,
@@ -156,7 +156,7 @@ def _read(work, pixel, width, height, step, states, residuals, weights):
             store(work, i + plane, weight * load(work, i + plane))
 
 
-@inner
+@compiled_phase
 def sum_statistics(
     progress, phase, sizes, opacities, slot_starts, slots, scratch, with_means, results
 ):

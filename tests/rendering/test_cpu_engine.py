@@ -3,11 +3,11 @@
 import numpy as np
 
 from bayes_splat.rendering import cpu_blocks, cpu_engine
-from tests import helpers_render
+from tests import helpers_engines
 
 
 def test_packed_cameras():
-    cameras = helpers_render.cameras_in_a_row(3, 20, 30)
+    cameras = helpers_engines.cameras_in_a_row(3, 20, 30)
     packed = cpu_engine.pack_cameras(cameras)
     rotation, centre, focal, middle, limits = np.split(packed, [9, 12, 14, 16], axis=1)
     np.testing.assert_array_equal(rotation, cameras.extrinsics[:, :3, :3].flatten(1))

@@ -1,4 +1,4 @@
-"""Rotations and their gradients; the rest of the projection is tested in test_cpu_project.py."""
+"""Rotations and their gradients, logarithms; the rest of the projection is tested in test_cpu_project.py."""
 
 import numpy as np
 import torch
@@ -42,3 +42,18 @@ def test_rotations_of_quaternions_of_any_length():
     np.testing.assert_allclose(out.reshape(9, 16).T, matrices.detach().flatten(1), atol=1e-6)
     scale = expected.norm(dim=1, keepdim=True).clamp_min(1e-12)
     np.testing.assert_allclose(out_gradient.reshape(4, 16).T / scale, expected / scale, atol=2e-5)
+
+
+@inner
+def _log2(a, out):
+    for i in range(0, len(a), 16):
+        lanes.store(out, i, cpu_geometry.log2(lanes.load(a, i)))
+
+
+def test_binary_logarithm():
+    powers = np.random.default_rng(0).uniform(-100, 20, size=4096)
+    a = np.concatenate([2.0**powers, np.linspace(0.25, 4.0, 4096)]).astype(np.float32)
+    out = np.empty_like(a)
+    _log2(a, out)
+    exact = np.log2(a.astype(np.float64))
+    assert (np.abs(out - exact) / np.maximum(np.abs(exact), 1.0)).max() < 2e-7

@@ -52,3 +52,42 @@ def test_strided_access_stays_within_the_count(count):
     written = np.where(np.arange(16) < count, np.arange(16) + 1.0, 0.0)
     np.testing.assert_array_equal(out[32::2], written)
     assert not out[33::2].any()
+
+
+@inner
+def _shuffle(a, out):
+    two = (lanes.load(a, 0), lanes.load(a, 16))
+    three = (two[0], two[1], lanes.load(a, 32))
+    four = (two[0], two[1], three[2], lanes.load(a, 48))
+    for i in range(2):
+        lanes.store(out, 16 * i, lanes.deinterleave(two)[i])
+        lanes.store(out, 256 + 16 * i, lanes.interleave(two)[i])
+    for i in range(3):
+        lanes.store(out, 64 + 16 * i, lanes.deinterleave(three)[i])
+        lanes.store(out, 320 + 16 * i, lanes.interleave(three)[i])
+    for i in range(4):
+        lanes.store(out, 128 + 16 * i, lanes.deinterleave(four)[i])
+        lanes.store(out, 384 + 16 * i, lanes.interleave(four)[i])
+
+
+def test_rows_are_taken_apart_and_put_together():
+    a, out = np.arange(64, dtype=np.float32), np.zeros(448, np.float32)
+    _shuffle(a, out)
+    for number, start in ((2, 0), (3, 64), (4, 128)):
+        size = 16 * number
+        apart = a[:size].reshape(16, number).T.ravel()
+        np.testing.assert_array_equal(out[start : start + size], apart)
+        together = a[:size].reshape(number, 16).T.ravel()
+        np.testing.assert_array_equal(out[256 + start : 256 + start + size], together)
+
+
+@inner
+def _touch(a):
+    lanes.prefetch(a, 2)
+    lanes.put(a, 3, lanes.fetch(a, 1) + 0.5)
+
+
+def test_single_elements():
+    a = np.arange(5, dtype=np.float32)
+    _touch(a)
+    assert a.tolist() == [0.0, 1.0, 2.0, 1.5, 4.0]

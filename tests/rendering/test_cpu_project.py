@@ -6,12 +6,12 @@ import torch
 from bayes_splat.rendering import cpu_blocks, cpu_engine
 from bayes_splat.rendering.projection import project
 from bayes_splat.rendering.settings import RenderSettings
-from tests import helpers_render
+from tests import helpers_engines
 
 
 def test_records_are_the_projection_of_the_reference():
-    gaussians = helpers_render.cloud(2, 37, 0)
-    cameras = helpers_render.cameras_in_a_row(2, 50, 60)
+    gaussians = helpers_engines.cloud(2, 37, 0)
+    cameras = helpers_engines.cameras_in_a_row(2, 50, 60)
     settings = RenderSettings()
     fields = ("means", "scales", "rotations", "opacities")
     world = [getattr(gaussians, name).numpy().reshape(-1) for name in fields]
@@ -25,7 +25,7 @@ def test_records_are_the_projection_of_the_reference():
         pixels=None,
     )
     world.append(gaussians.harmonics.numpy().reshape(-1))
-    drawing = cpu_engine.list_splats(tuple(world), 2, 37, request)
+    drawing = cpu_engine.prepare(tuple(world), 2, request)
     records = drawing.records.reshape(2, 2, 48, cpu_blocks.RECORD)[:, :, :37]
     exact = project(gaussians.to(torch.float64), cameras.to(torch.float64), settings)
     conic = exact.covariances2d[[2, 1, 0]] / exact.determinants2d / np.log(2.0)

@@ -52,3 +52,18 @@ def test_lanes_are_a_block_of_eight_columns_and_two_rows():
     out = np.zeros(32, np.float32)
     assert _blocks(out) == (True, False)
     assert {(x, y) for x, y in out.reshape(2, 16).T} == {(x, y) for x in range(8) for y in (0, 1)}
+
+
+@inner
+def _split(a, out):
+    x = lanes.load(a, 0)
+    lanes.store(out, 0, simd.mantissa_of(x))
+    lanes.store(out, 16, simd.exponent_of(x))
+
+
+def test_mantissa_and_exponent():
+    a, out = (10.0 ** RANDOM.uniform(-30, 30, size=16)).astype(np.float32), np.zeros(32, np.float32)
+    _split(a, out)
+    mantissa, exponent = np.frexp(a)
+    np.testing.assert_array_equal(out[:16], 2.0 * mantissa)
+    np.testing.assert_array_equal(out[16:], exponent - 1)

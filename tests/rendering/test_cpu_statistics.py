@@ -1,16 +1,22 @@
-"""Sums of slots; what is in them is tested in test_cpu.py."""
+"""One Gaussian whose sums can be written down; scenes are tested in test_cpu.py."""
 
-import numpy as np
+import pytest
+import torch
 
-from bayes_splat.rendering.cpu_blocks import RECORD
-from bayes_splat.rendering.cpu_statistics import sum_slots
-from bayes_splat.rendering.cpu_threads import run_items
+from bayes_splat.rendering.cpu import CPURenderer
+from tests.rendering.test_cpu_raster import falloff, one_gaussian
 
 
-def test_slots_of_every_splat_are_added_up():
-    starts = np.array([0, 2, 2, 5], dtype=np.int32)
-    slots = np.arange(5 * RECORD, dtype=np.float32).reshape(5, RECORD)
-    sums = np.empty(3 * RECORD, dtype=np.float32)
-    run_items(sum_slots, 1, 1, starts, slots.ravel(), sums)
-    expected = [slots[:2].sum(0), np.zeros(RECORD), slots[2:].sum(0)]
-    np.testing.assert_array_equal(sums.reshape(3, RECORD), expected)
+@pytest.mark.parametrize("opacity", [0.6, 0.0])
+def test_one_gaussian_over_black(opacity):
+    """The picture is opacity times falloff times the colour 1/2, in three channels."""
+    gaussians, cameras = one_gaussian(opacity)
+    generator = torch.Generator().manual_seed(0)
+    residuals = torch.randn(1, 1, 40, 50, 3, generator=generator)
+    weights = torch.rand(1, 1, 40, 50, generator=generator)
+    found = CPURenderer().opacity_statistics(gaussians, cameras, residuals, weights)
+    slope = 0.5 * falloff()
+    curvature = 3.0 * (weights * slope**2).sum()
+    along = (weights[..., None] * slope[..., None] * residuals).sum()
+    assert found.curvature.item() == pytest.approx(curvature.item(), rel=1e-5)
+    assert found.slope.item() == pytest.approx(along.item(), rel=1e-4)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bayes_splat.rendering.renderer import CountingRenderer, Renderer, make_renderer
 from bayes_splat.rendering.settings import CUTOFFS, RenderSettings
 from bayes_splat.types import Gaussians, Rendering
-from tests import helpers_render
+from tests import helpers_engines
 
 FIELDS = [f.name for f in fields(Gaussians)]
 ENGINES = ("reference", "cpu")
@@ -19,8 +19,8 @@ BAD_NUMBERS = [float("nan"), float("inf"), -float("inf")]
 
 
 def scene(seed, d_sh=1, chains=3):
-    gaussians = helpers_render.cloud(chains, 40, seed, d_sh)
-    return gaussians, helpers_render.cameras_in_a_row(2, 9, 14)
+    gaussians = helpers_engines.cloud(chains, 40, seed, d_sh)
+    return gaussians, helpers_engines.cameras_in_a_row(2, 9, 14)
 
 
 def options_for(chosen, keyed, chains=3):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bayes_splat import geometry
 from bayes_splat.rendering.projection import FRUSTUM_MARGIN, project
 from bayes_splat.rendering.settings import RenderSettings
-from tests.helpers_rendering import gsplat_projection, random_cameras, random_gaussians
+from tests.helpers_dense import gsplat_projection, random_cameras, random_gaussians
 
 SETTINGS = RenderSettings()
 

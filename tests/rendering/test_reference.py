@@ -1,4 +1,4 @@
-"""The rasteriser against pictures composited pixel by pixel in ``helpers_rendering``."""
+"""The rasteriser against pictures composited pixel by pixel in ``helpers_dense``."""
 
 from dataclasses import fields, replace
 
@@ -14,7 +14,7 @@ from bayes_splat.rendering import reference
 from bayes_splat.rendering.projection import project
 from bayes_splat.rendering.settings import CUTOFFS, RenderSettings
 from bayes_splat.types import Gaussians
-from tests.helpers_rendering import (
+from tests.helpers_dense import (
     dense_picture,
     one_gaussian,
     random_cameras,

@@ -10,7 +10,7 @@ from bayes_splat.rendering import reference
 from bayes_splat.rendering.renderer import CountingRenderer, ReferenceRenderer, make_renderer
 from bayes_splat.rendering.settings import CUTOFFS, RenderSettings
 from bayes_splat.types import Gaussians
-from tests.helpers_rendering import (
+from tests.helpers_dense import (
     one_gaussian,
     pixel_aligned_scene,
     random_cameras,
