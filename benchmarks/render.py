@@ -1,11 +1,11 @@
-"""How fast the CPU engine is: ``python benchmarks/render.py [table ...]``.
+"""How fast the CPU engine is: ``python benchmarks/render.py [table ...]``, all tables by default.
 
 Implementations run alternately in one process. One thread is measured in CPU time, several in wall
 time; a ratio is the median of the ratios of the rounds. Run it on a quiet machine.
 """
 
+import argparse
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -14,74 +14,25 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
+# Idle threads of PyTorch would otherwise spin on the core that the engine's threads need.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numpy as np
 import torch
+from render_scenes import SCENES, Scene, cloud, pixel_aligned
 from torch import Tensor
 
-from bayes_splat import geometry
 from bayes_splat.rendering import cpu, cpu_engine
 from bayes_splat.rendering.renderer import ReferenceRenderer
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians, Rendering
 
 ALPHA = RenderSettings(cutoff="alpha")
-Scene = tuple[Gaussians, Cameras]
 Draw = Callable[[Gaussians], Rendering]
-
-
-def cameras(views: int, height: int, width: int) -> Cameras:
-    """Side by side, looking ahead."""
-    extrinsics = torch.eye(4).repeat(views, 1, 1)
-    extrinsics[:, 0, 3] = 0.15 * torch.arange(views)
-    rows = [[1.2 * width, 0, width / 2], [0, 1.2 * width, height / 2], [0, 0, 1]]
-    ends = torch.ones(views), torch.full((views,), 4.0)
-    return Cameras(extrinsics, torch.tensor(rows).repeat(views, 1, 1), *ends, (height, width))
-
-
-def pixel_aligned(chains: int, height: int, width: int, views: int = 1) -> Scene:
-    """One Gaussian a pixel of two context views, standard deviation 0.4 px (0.7 with low-pass)."""
-    generator = torch.Generator().manual_seed(0)
-    context = cameras(3, height, width)
-    origins, directions = (t[::2].reshape(-1, 3) for t in geometry.camera_rays(context))
-    size = len(origins)
-    depth = 1.0 / (0.25 + 0.75 * torch.rand(chains, size, 1, generator=generator))
-    gaussians = Gaussians(
-        means=origins + depth * directions,
-        scales=(0.4 / (1.2 * width) * depth).expand(-1, -1, 3).contiguous(),
-        rotations=torch.tensor([1.0, 0, 0, 0]).repeat(chains, size, 1),
-        opacities=0.1 + 0.8 * torch.rand(chains, size, generator=generator),
-        harmonics=torch.randn(chains, size, 3, 1, generator=generator),
-    )
-    return gaussians, context[::2] if views == 2 else context[1:2]
-
-
-def cloud(chains: int, size: int, height: int, width: int) -> Scene:
-    """Gaussians of 1.5 to 6 pixels anywhere in the picture."""
-    generator = torch.Generator().manual_seed(0)
-
-    def rand(*shape: int) -> Tensor:
-        return torch.rand(chains, size, *shape, generator=generator)
-
-    depth = 1.0 + 3.0 * rand(1)
-    across = (rand(2) - 0.5) * torch.tensor([1.0, height / width]) / 1.2
-    pixels = 1.5 * 4.0 ** rand(3)
-    gaussians = Gaussians(
-        means=torch.cat([across * depth, depth], dim=-1),
-        scales=pixels * depth / (1.2 * width),
-        rotations=torch.randn(chains, size, 4, generator=generator),
-        opacities=0.05 + 0.9 * rand(),
-        harmonics=torch.randn(chains, size, 3, 1, generator=generator),
-    )
-    return gaussians, cameras(1, height, width)
-
-
-SCENES: dict[str, Callable[[], Scene]] = {
-    "S1": lambda: pixel_aligned(1, 64, 64),
-    "S2": lambda: pixel_aligned(1, 256, 256),
-    "S3": lambda: cloud(1, 100_000, 512, 512),
-}
 
 
 def timed(draw: Draw, scene: Scene, clock: Callable[[], float]) -> tuple[float, float]:
@@ -117,10 +68,19 @@ def engine(scene: Scene, settings: RenderSettings = ALPHA, threads: int = 1) -> 
 
 
 def table_baselines() -> None:
-    """Forward and forward + backward against plain PyTorch, one thread, through autograd."""
+    """Forward and forward + backward against plain PyTorch, one thread, through autograd.
+
+    "flat pairs" is given its list of pairs for free; "listed flat pairs" makes it in every call, as
+    whoever moves a Gaussian must.
+    """
     import flat_pairs
 
-    print("scene  implementation   F ms     FB ms    F ratio  FB ratio")
+    def listed(gaussians: Gaussians, scene: Scene) -> Rendering:
+        with torch.no_grad():
+            pairs = flat_pairs.list_pairs(gaussians, scene[1], ALPHA)
+        return flat_pairs.render(gaussians, scene[1], ALPHA, pairs)
+
+    print("scene  implementation       F ms     FB ms    F ratio  FB ratio")
     for name, rounds in (("S1", 15), ("S2", 3)):
         scene = SCENES[name]()
         pairs = flat_pairs.list_pairs(*scene, ALPHA)
@@ -128,6 +88,7 @@ def table_baselines() -> None:
         draws: dict[str, Draw] = {
             "engine": engine(scene),
             "flat pairs": lambda g, s=scene, p=pairs: flat_pairs.render(g, s[1], ALPHA, p),  # type: ignore[misc]
+            "listed flat pairs": lambda g, s=scene: listed(g, s),  # type: ignore[misc]
             "reference": lambda g, s=scene, r=reference: r.render(g, s[1]),  # type: ignore[misc]
         }
         times = compare(draws, scene, rounds)
@@ -135,57 +96,136 @@ def table_baselines() -> None:
             pair = list(zip(times[other], times["engine"], strict=True))
             columns = [1e3 * median(t[i] for t in times[other]) for i in (0, 1)]
             columns += [median(t[i] / e[i] for t, e in pair) for i in (0, 1)]
-            print(f"{name:6} {other:14}", *(f"{c:8.2f}" for c in columns))
+            print(f"{name:6} {other:18}", *(f"{c:8.2f}" for c in columns))
+
+
+PHASES = {
+    "forward_pass": ("project", "list", "sort", "paint", "raster"),
+    "backward_pass": ("raster backward", "paint backward", "project backward"),
+    "statistics_pass": ("statistics", "sum"),
+}
 
 
 @contextmanager
 def stages(record: dict[str, list[float]]) -> Iterator[None]:
-    """Note the CPU time of every stage of the engine."""
-    plain = cpu_engine.run_items
+    """Run every phase of the engine's passes by itself, and note its CPU time."""
+    plain = cpu_engine.run_pass
 
-    def noted(kernel: Any, *arguments: Any) -> None:
-        start = time.process_time()
-        plain(kernel, *arguments)
-        record.setdefault(kernel.__name__, []).append(time.process_time() - start)
+    def noted(kernel: Any, items: Any, *arguments: Any) -> None:
+        for number, name in enumerate(PHASES[kernel.__name__]):
+            if items[number]:
+                alone = [n if i == number else 0 for i, n in enumerate(items)]
+                start = time.process_time()
+                plain(kernel, alone, *arguments)
+                record.setdefault(name, []).append(time.process_time() - start)
 
-    cpu_engine.run_items = noted
+    cpu_engine.run_pass = noted
     try:
         yield
     finally:
-        cpu_engine.run_items = plain
+        cpu_engine.run_pass = plain
 
 
 def table_stages() -> None:
-    """Where the time goes, one thread, ms; backward over forward of the raster alone."""
+    """Where the time goes, one thread, ms; what is left over is Python and PyTorch."""
     for name, rounds in (("S1", 40), ("S2", 8), ("S3", 4)):
         record: dict[str, list[float]] = {}
         scene = SCENES[name]()
+        times = compare({"engine": engine(scene)}, scene, rounds)
         with stages(record):
-            times = compare({"engine": engine(scene)}, scene, rounds)
-        parts = {k: 1e3 * statistics.median(v) for k, v in record.items()}
-        ratio = parts["draw_tiles_backward"] / parts["draw_tiles"]
+            compare({"engine": engine(scene)}, scene, rounds)
+            _measure(scene, RenderSettings(cutoff="alpha"), rounds)
+        # A phase that finds too little room returns at once and is run again: keep the longer one.
+        parts = {k: 1e3 * statistics.median(sorted(v)[len(v) // 3 :]) for k, v in record.items()}
         whole = [1e3 * median(t[i] for t in times["engine"]) for i in (0, 1)]
-        print(f"{name}  F {whole[0]:.2f}  FB {whole[1]:.2f}  raster B/F {ratio:.2f} ", end="")
-        print(*(f"{k} {v:.2f}" for k, v in parts.items()))
+        print(f"{name}  F {whole[0]:.2f}  FB {whole[1]:.2f} ", end="")
+        print(*(f"{k} {v:.2f}" for k, v in parts.items()), sep=", ")
+        print(
+            f"    raster backward / raster {parts['raster backward'] / parts['raster']:.2f}", end=""
+        )
+        print(
+            f", statistics / raster backward {parts['statistics'] / parts['raster backward']:.2f}"
+        )
+
+
+def _measure(scene: Scene, settings: RenderSettings, rounds: int) -> None:
+    gaussians, seen = scene
+    shape = (gaussians.opacities.shape[0], len(seen), *seen.image_shape)
+    residuals, weights = torch.zeros(*shape, 3), torch.ones(shape)
+    for _ in range(rounds):
+        cpu.CPURenderer(settings, 1).opacity_statistics(gaussians, seen, residuals, weights)
+
+
+def table_prepared() -> None:
+    """Geometry kept over opacity and colour sweeps (falloff cutoff): ms, and what is saved."""
+    for name, rounds in (("S1", 60), ("S2", 10), ("S3", 4)):
+        for what, (slow, quick) in _with_and_without(*SCENES[name]()).items():
+            times = [(_seconds(slow), _seconds(quick)) for _ in range(rounds + 1)][1:]
+            each = [1e3 * median(t[i] for t in times) for i in (0, 1)]
+            saved = 1.0 - median(t[1] / t[0] for t in times)
+            print(f"{name}  {what:18} plain {each[0]:7.2f}  prepared {each[1]:7.2f}", end="")
+            print(f"  saved {saved:.0%}")
+
+
+def _with_and_without(
+    gaussians: Gaussians, seen: Cameras
+) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    """The same calls without and with a prepared scene."""
+    renderer = cpu.CPURenderer(RenderSettings(), 1)
+    prepared = renderer.prepare(gaussians, seen)
+    paint = gaussians.opacities, gaussians.harmonics
+    size = (gaussians.opacities.shape[0], len(seen), *seen.image_shape)
+    pixels = torch.zeros(*size, 3), torch.ones(size)
+
+    def plain(opacities: Tensor, harmonics: Tensor) -> Rendering:
+        world = replace(gaussians, opacities=opacities, harmonics=harmonics)
+        return renderer.render(world, seen)
+
+    def gradient(draw: Callable[[Tensor, Tensor], Rendering]) -> None:
+        leaves = [t.detach().requires_grad_() for t in paint]
+        torch.autograd.grad(draw(*leaves).colors.sum(), leaves)
+
+    return {
+        "render": (lambda: plain(*paint), lambda: prepared.render(*paint)),
+        "render + gradient": (lambda: gradient(plain), lambda: gradient(prepared.render)),
+        "statistics": (
+            lambda: renderer.opacity_statistics(gaussians, seen, *pixels),
+            lambda: prepared.opacity_statistics(*paint, *pixels),
+        ),
+    }
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    start = time.process_time()
+    call()
+    return time.process_time() - start
 
 
 def table_chains() -> None:
-    """Wall ms of forward + backward a chain, and the gain of a second thread."""
+    """Wall ms of forward + backward a chain, chains in one call over one, gain of a thread more."""
     for name, make in (
         ("S1", lambda c: pixel_aligned(c, 64, 64)),
         ("S2", lambda c: pixel_aligned(c, 256, 256)),
     ):
+        alone = make(1)
         for chains in (1, 4, 8, 16):
             scene = make(chains)
-            draws = {str(n): engine(scene, threads=n) for n in (1, 2)}
-            times = compare(draws, scene, 15 if name == "S1" else 3, threads=2)
-            each = [1e3 / chains * median(t[1] for t in times[n]) for n in draws]
-            gain = median(a[1] / b[1] for a, b in zip(times["1"], times["2"], strict=True))
-            print(
-                f"{name}  {chains:2} chains  1 thread {each[0]:.2f}  2 threads {each[1]:.2f}",
-                end="",
+            singly, doubly, one = (
+                engine(s, threads=n) for s, n in ((scene, 1), (scene, 2), (alone, 1))
             )
-            print(f"  gain {gain:.2f}")
+            times = []
+            torch.set_num_threads(1)
+            for _ in range(12 if name == "S1" else 3):
+                pair = [timed(d, scene, time.perf_counter)[1] for d in (singly, doubly)]
+                times.append((*pair, timed(one, alone, time.perf_counter)[1]))
+            each = [1e3 / chains * median(t[i] for t in times[1:]) for i in (0, 1)]
+            over_one = median(t[0] / t[2] for t in times[1:])
+            gain = median(t[0] / t[1] for t in times[1:])
+            print(
+                f"{name}  {chains:2} chains  1 thread {each[0]:.2f}  2 threads {each[1]:.2f}"
+                f"  over one chain {over_one:.2f}  gain {gain:.2f}",
+                flush=True,
+            )
 
 
 def table_use() -> None:
@@ -209,25 +249,31 @@ def table_use() -> None:
 
 
 def table_scaling() -> None:
-    """Forward + backward against Gaussians, pixels and chains; slope of log time."""
-    series: dict[str, list[tuple[int, Scene]]] = {
+    """Forward + backward against Gaussians, pixels and chains, one thread: slope of log time."""
+    series: dict[str, list[tuple[int, Callable[[], Scene]]]] = {
         "Gaussians (pixel-aligned)": [
-            (2 * n * n, pixel_aligned(1, n, n)) for n in (64, 128, 256, 512, 704)
+            (2 * n * n, partial(pixel_aligned, 1, n, n)) for n in (64, 128, 256, 512, 704)
         ],
         "Gaussians (cloud, 512 px)": [
-            (n, cloud(1, n, 512, 512)) for n in (12_500, 50_000, 200_000)
+            (n, partial(cloud, 1, n, 512, 512)) for n in (8_000, 64_000, 256_000, 1_000_000)
         ],
-        "pixels (cloud of 100k)": [(n * n, cloud(1, 100_000, n, n)) for n in (128, 256, 512, 1024)],
-        "chains (S1)": [(c, pixel_aligned(c, 64, 64)) for c in (1, 4, 16)],
+        "pixels (cloud of 100k)": [
+            (n * n, partial(cloud, 1, 100_000, n, n)) for n in (128, 256, 512, 1024)
+        ],
+        "chains (S1)": [(c, partial(pixel_aligned, c, 64, 64)) for c in (1, 4, 16, 64)],
     }
     for name, scenes in series.items():
         points = []
-        for number, scene in scenes:
+        for number, make in scenes:
+            scene = make()  # one at a time: memory
             times = compare({"engine": engine(scene)}, scene, 3)
             points.append((number, median(t[1] for t in times["engine"])))
-        (n0, t0), (n1, t1) = points[0], points[-1]
-        slope = math.log(t1 / t0) / math.log(n1 / n0)
-        print(f"{name}: slope {slope:.2f} ", *(f"{n}: {1e3 * t:.1f} ms" for n, t in points))
+        slope = statistics.linear_regression(*zip(*np.log(points).tolist(), strict=True)).slope
+        print(
+            f"{name}: slope {slope:.2f} ",
+            *(f"{n}: {1e3 * t:.1f} ms" for n, t in points),
+            flush=True,
+        )
 
 
 def table_memory() -> None:
@@ -279,6 +325,7 @@ TABLES = {
     "use": table_use,
     "baselines": table_baselines,
     "stages": table_stages,
+    "prepared": table_prepared,
     "chains": table_chains,
     "scaling": table_scaling,
     "memory": table_memory,
@@ -286,7 +333,25 @@ TABLES = {
 }
 
 
+def main() -> None:
+    """Print the tables asked for."""
+    lines = "\n".join(
+        f"  {name:12} {(t.__doc__ or '').splitlines()[0]}" for name, t in TABLES.items()
+    )
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=f"tables:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("tables", nargs="*", metavar="table", help="one or more; none: all of them")
+    chosen = parser.parse_args().tables or list(TABLES)
+    unknown = [name for name in chosen if name not in TABLES]
+    if unknown:
+        parser.error(f"no table is called {', '.join(unknown)}; there are {', '.join(TABLES)}")
+    for name in chosen:
+        print(f"\n{name}: {TABLES[name].__doc__}")
+        TABLES[name]()
+
+
 if __name__ == "__main__":
-    for chosen in sys.argv[1:] or TABLES:
-        print(f"\n{chosen}: {TABLES[chosen].__doc__}")
-        TABLES[chosen]()
+    main()

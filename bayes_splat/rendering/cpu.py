@@ -4,17 +4,24 @@ Numbers are float32 throughout. Every sum has one fixed order, so results are th
 number of threads.
 """
 
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple, NoReturn
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, NoReturn
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bayes_splat import geometry, harmonics
+from bayes_splat import geometry
 from bayes_splat.rendering import cpu_engine, reference
 from bayes_splat.rendering import non_finite as non_finite_chains
+from bayes_splat.rendering.cpu_autograd import (
+    draw_world,
+    flat,
+    pixel_rows,
+    sort_keys,
+    to_single,
+    world_of,
+)
 from bayes_splat.rendering.projection import project
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians, Rendering
@@ -62,11 +69,11 @@ class CPURenderer:
     ) -> Rendering:
         """See :meth:`Renderer.render`; too large is what float32 cannot hold."""
         non_finite_chains.require_choice(non_finite)
-        dtype, single = gaussians.means.dtype, _to_single(gaussians)
+        dtype, single = gaussians.means.dtype, to_single(gaussians)
 
         def draw(chosen: Gaussians, keys: Tensor | None, places: Tensor | None) -> Rendering:
             request = self._request(chosen, cameras, keys, places)
-            return _draw(_world(chosen, cameras), cameras, request, None, dtype)
+            return draw_world(world_of(chosen, cameras), cameras, request, None, dtype)
 
         try:
             return draw(single, sort_depths, pixels)
@@ -96,9 +103,9 @@ class CPURenderer:
         Raises:
             ValueError: as :meth:`render` does.
         """
-        single = _to_single(gaussians)
+        single = to_single(gaussians)
         request = self._request(single, cameras, sort_depths, None)
-        world = _flat(_world(single, cameras))
+        world = flat(world_of(single, cameras))
         try:
             drawn = cpu_engine.draw(world, single.means.shape[0], request)
         except cpu_engine.NotFiniteError:
@@ -131,11 +138,13 @@ class CPURenderer:
                 "prepare() keeps means, scales, rotations and extrinsics as they are and gives "
                 "them no gradient; detach() them, or use render()"
             )
-        single = _to_single(gaussians)
+        single = to_single(gaussians)
         request = self._request(single, cameras, sort_depths, None)
         try:
             splats = cpu_engine.prepare(
-                _flat(_world(single, cameras)), single.means.shape[0], request
+                flat(world_of(single, cameras)),
+                single.means.shape[0],
+                request,
             )
         except cpu_engine.NotFiniteError:
             self._complain(single, cameras)
@@ -160,8 +169,8 @@ class CPURenderer:
             cameras=cpu_engine.pack_cameras(cameras),
             image_shape=cameras.image_shape,
             is_plain=gaussians.harmonics.shape[-1] == 1,
-            keys=None if sort_depths is None else _sort_keys(sort_depths, (chains, views, size)),
-            pixels=None if pixels is None else _pixel_rows(pixels, chains),
+            keys=None if sort_depths is None else sort_keys(sort_depths, (chains, views, size)),
+            pixels=None if pixels is None else pixel_rows(pixels, chains),
         )
 
     @torch.no_grad()
@@ -202,9 +211,9 @@ class PreparedScene:
                 that the scene was prepared with.
         """
         scene = self._painted(opacities, harmonics)
-        world = _world(scene, self.cameras)
+        world = world_of(scene, self.cameras)
         try:
-            return _draw(world, self.cameras, self.request, self.splats, self.dtype)
+            return draw_world(world, self.cameras, self.request, self.splats, self.dtype)
         except cpu_engine.NotFiniteError:
             self._complain(scene)
 
@@ -219,11 +228,9 @@ class PreparedScene:
     ) -> OpacityStatistics:
         """See :meth:`CPURenderer.opacity_statistics`; raises as :meth:`render`."""
         scene = self._painted(opacities, harmonics)
-        world = _flat(_world(scene, self.cameras))
+        world = flat(world_of(scene, self.cameras))
         try:
-            drawn = cpu_engine.draw_prepared(
-                self.splats, world, scene.means.shape[0], self.request
-            )
+            drawn = cpu_engine.draw_prepared(self.splats, world, scene.means.shape[0], self.request)
         except cpu_engine.NotFiniteError:
             self._complain(scene)
         return _statistics(drawn, self.request, scene, self.cameras, residuals, weights, means)
@@ -234,118 +241,11 @@ class PreparedScene:
                 f"harmonics has {harmonics.shape[-1]} coefficients; the scene was prepared with "
                 f"{self.gaussians.harmonics.shape[-1]}"
             )
-        return _to_single(replace(self.gaussians, opacities=opacities, harmonics=harmonics))
+        return to_single(replace(self.gaussians, opacities=opacities, harmonics=harmonics))
 
     def _complain(self, scene: Gaussians) -> NoReturn:
         reference.require_finite(scene)
         raise ValueError("the colours of some Gaussian are too large for float32")
-
-
-def _draw(
-    world: tuple[Tensor, ...],
-    cameras: Cameras,
-    request: cpu_engine.Request,
-    splats: cpu_engine.Splats | None,
-    dtype: torch.dtype,
-) -> Rendering:
-    pictures = _Draw.apply(*world, cameras.extrinsics, request, splats)  # type: ignore[no-untyped-call]
-    if dtype == torch.float32:
-        return Rendering(*pictures)
-    return Rendering(*(picture.to(dtype) for picture in pictures))
-
-
-class _Draw(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        means: Tensor,
-        scales: Tensor,
-        rotations: Tensor,
-        opacities: Tensor,
-        colors: Tensor,
-        extrinsics: Tensor,
-        request: cpu_engine.Request,
-        splats: cpu_engine.Splats | None,
-    ) -> tuple[Tensor, ...]:
-        tensors = (means, scales, rotations, opacities, colors)
-        world, chains = _flat(tensors), opacities.shape[0]
-        drawn = (
-            cpu_engine.draw(world, chains, request)
-            if splats is None
-            else cpu_engine.draw_prepared(splats, world, chains, request)
-        )
-        shape = (
-            (chains, len(request.cameras), *request.image_shape)
-            if request.pixels is None
-            else request.pixels.shape
-        )
-        pictures = tuple(
-            torch.from_numpy(array).view(s)
-            for array, s in zip(drawn.pictures, ((*shape, 3), shape, shape), strict=True)
-        )
-        ctx.save_for_backward(*pictures)
-        ctx.world, ctx.request, ctx.drawn = world, request, drawn
-        ctx.shapes, ctx.pose_type = [t.shape for t in tensors], extrinsics.dtype
-        ctx.set_materialize_grads(False)
-        return pictures
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        like_colors = ctx.saved_tensors[0]  # complains if a picture was changed in place
-        of_colors, *others = gradients
-        if of_colors is None:
-            of_colors = torch.zeros_like(like_colors)
-        flat = _flat(tuple(_NOTHING if g is None else g for g in (of_colors, *others)))
-        wanted = ctx.needs_input_grad
-        with_geometry = any(wanted[:3]) or wanted[5]
-        written = [with_geometry, with_geometry, wanted[2], True, True]
-        results = [
-            torch.empty(shape) if is_written else _NOTHING
-            for shape, is_written in zip(ctx.shapes, written, strict=True)
-        ]
-        poses = cpu_engine.draw_backward(
-            ctx.drawn,
-            ctx.request,
-            ctx.world,
-            flat,
-            _flat(tuple(results)),
-            with_geometry=with_geometry,
-            with_rotations=wanted[2],
-            with_poses=wanted[5],
-        )
-        kept = [r if w else None for r, w in zip(results, wanted[:5], strict=True)]
-        return (*kept, _pose_gradient(poses).to(ctx.pose_type) if wanted[5] else None, None, None)
-
-
-_NOTHING = torch.empty(0)
-
-
-def _pose_gradient(poses: cpu_engine.Array) -> Float[Tensor, "view 4 4"]:
-    gradient = torch.zeros(len(poses), 4, 4, dtype=torch.float64)
-    sums = torch.from_numpy(poses)
-    gradient[:, :3, :3] = sums[:, :9].reshape(-1, 3, 3)
-    gradient[:, :3, 3] = sums[:, 9:]
-    return gradient
-
-
-def _to_single(gaussians: Gaussians) -> Gaussians:
-    is_single = all(getattr(gaussians, f.name).dtype == torch.float32 for f in fields(Gaussians))
-    return gaussians if is_single else gaussians.to(torch.float32)
-
-
-def _flat(tensors: tuple[Tensor, ...]) -> tuple[cpu_engine.Array, ...]:
-    return tuple(t.detach().contiguous().numpy().reshape(-1) for t in tensors)
-
-
-def _world(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, ...]:
-    """Means, scales, rotations, opacities, and colours as the kernels take them."""
-    colors = gaussians.harmonics
-    if gaussians.harmonics.shape[-1] > 1:
-        # Clipping hides an infinite coefficient from the kernels.
-        poison = 0.0 * gaussians.harmonics.detach().sum((-2, -1))[:, None, :, None]
-        colors = _view_colors(gaussians, cameras) + poison
-    return gaussians.means, gaussians.scales, gaussians.rotations, gaussians.opacities, colors
 
 
 @torch.no_grad()
@@ -363,7 +263,7 @@ def _statistics(
         drawn,
         request,
         opacities.numpy().reshape(-1),
-        *_flat((residuals.float(), weights.float())),
+        *flat((residuals.float(), weights.float())),
         with_means=means,
     )
     shape = gaussians.opacities.shape
@@ -402,26 +302,3 @@ def _means_diagonal(
     to_x, to_y = fx / z * (axis_x - x / z * axis_z), fy / z * (axis_y - y / z * axis_z)
     means = to_x * to_x * of_x[..., None] + to_y * to_y * of_y[..., None]
     return geometry.sum_terms(means + 2.0 * to_x * to_y * of_both[..., None], axis=1)
-
-
-def _sort_keys(sort_depths: Tensor, shape: tuple[int, int, int]) -> cpu_engine.Array:
-    """Bits of float32 keys [image * gaussian]; other types as ranks, so that nothing is rounded."""
-    keys = sort_depths.detach().expand(shape)
-    if keys.dtype != torch.float32:
-        order = torch.sort(keys, dim=-1, stable=True).indices
-        ranks = torch.arange(shape[-1]).expand(shape)
-        # Whole numbers up to 2^24 are exact in float32.
-        keys = torch.empty(shape).scatter_(-1, order, ranks.to(torch.float32))
-    return keys.contiguous().numpy().reshape(-1).view(np.int32)
-
-
-def _pixel_rows(pixels: Tensor, chains: int) -> cpu_engine.Array:
-    return pixels.detach().to(torch.int64).expand(chains, -1).contiguous().numpy()
-
-
-def _view_colors(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "chain view gaussian 3"]:
-    """Colours towards every camera, for harmonics that vary with direction."""
-    centres = cameras.extrinsics[:, None, :3, 3].to(torch.float32)
-    offset = gaussians.means[..., None, :, :] - centres
-    towards = torch.nn.functional.normalize(offset, dim=-1)
-    return harmonics.to_colors(gaussians.harmonics[..., None, :, :, :], towards)

@@ -1,4 +1,4 @@
-"""What the CPU engine does, arrays in and out: memory for the passes, and their numbers of items."""
+"""What the CPU engine does, arrays in and out: memory and numbers of items for its passes."""
 
 from typing import Any, NamedTuple
 
@@ -98,9 +98,7 @@ def prepare(world: tuple[Array, ...], chains: int, request: Request) -> Splats:
     return _list(world, chains, request, _tiles(chains, request)[0], True, *_NOT_DRAWN)
 
 
-def draw_prepared(
-    splats: Splats, world: tuple[Array, ...], chains: int, request: Request
-) -> Drawn:
+def draw_prepared(splats: Splats, world: tuple[Array, ...], chains: int, request: Request) -> Drawn:
     """Composite prepared splats with the opacities and colours of the world; raises as draw."""
     pictures, states = _empty_pictures(_tiles(chains, request)[1])
     records = np.empty_like(splats.records)
@@ -252,7 +250,8 @@ def draw_backward(
     )
     if not with_poses:
         return _NOTHING
-    return poses.reshape(items, views, POSE, LANES).astype(np.float64).sum(axis=(0, 3))
+    by_item = poses.reshape(items, views, POSE, LANES).astype(np.float64)
+    return np.asarray(by_item.sum(axis=(0, 3)))
 
 
 def measure(
@@ -319,7 +318,7 @@ def _empty_pictures(pixels: int) -> tuple[tuple[Array, Array, Array], tuple[Arra
 
 def _require_finite(is_bad: Array, chains: int) -> None:
     if is_bad.any():
-        raise NotFiniteError(is_bad.reshape(chains, -1).any(axis=1))
+        raise NotFiniteError(np.asarray(is_bad.reshape(chains, -1).any(axis=1)))
 
 
 def _lens(settings: RenderSettings) -> tuple[np.float32, np.float32]:

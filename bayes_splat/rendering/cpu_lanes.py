@@ -216,7 +216,7 @@ def _together(size: int, k: int, lane: int) -> int:
 
 
 deinterleave = operation(_rearrange(_apart))
-"""From n vectors of neighbours in memory, as a tuple, every n-th element from each of the n first."""
+"""Of a tuple of n vectors, one behind the other: every n-th element, from each of the first n."""
 
 interleave = operation(_rearrange(_together))
 """The inverse of :func:`deinterleave`."""

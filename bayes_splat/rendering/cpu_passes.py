@@ -31,10 +31,10 @@ def pack_cameras(extrinsics, intrinsics, height, width, margin, packed):
 
 @inner
 def _any(flags):
+    found = False
     for flag in flags:
-        if flag:
-            return True
-    return False
+        found = found or flag
+    return found
 
 
 @kernel

@@ -78,9 +78,7 @@ def from_colors(work, plane, picture, start, width, height, step):
 
 @inner
 def _load_colors(picture, i):
-    return deinterleave(
-        (load(picture, i), load(picture, i + LANES), load(picture, i + 2 * LANES))
-    )
+    return deinterleave((load(picture, i), load(picture, i + LANES), load(picture, i + 2 * LANES)))
 
 
 @inner

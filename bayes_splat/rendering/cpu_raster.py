@@ -109,7 +109,7 @@ def draw_tiles(
                 opacity, red, green, blue, depth = splat_colors(records, at)
                 for block in range(blocks):
                     first, last = row_pairs(work, rows, block, lane, column)
-                    dx, dy, linear, constant, i = block_start(records, at, left, top, column, first)
+                    _, dy, linear, constant, i = block_start(records, at, left, top, column, first)
                     for _ in range(first, last + 1):
                         exponent = fma(fma(c, dy, linear), dy, constant)
                         alpha = opacity * exp2_negative(exponent)

@@ -159,7 +159,7 @@ def draw_tiles_backward(
 def _read(work, pixel, width, height, step, pictures, states, gradients):
     """Light left, gradients, and where it stopped, into the planes.
 
-    Plane 4 has the gradient of the sum of depths; plane 7 that of the alpha, also by the mean depth.
+    Plane 4 has the gradient of the sum of depths, plane 7 that of alpha, also by the mean depth.
     """
     _, depths, alphas = pictures
     throughs, stops = states

@@ -277,9 +277,7 @@ def exponent_of(typingctx: Any, a: Any) -> Any:
     """The whole number n with 2**n <= a < 2**(n + 1), for normal positive numbers."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        bits = builder.lshr(
-            builder.bitcast(args[0], INTEGERS), ir.Constant(INTEGERS, [23] * LANES)
-        )
+        bits = builder.lshr(builder.bitcast(args[0], INTEGERS), ir.Constant(INTEGERS, [23] * LANES))
         return builder.sitofp(builder.sub(bits, ir.Constant(INTEGERS, [127] * LANES)), VECTOR)
 
     return vector(a), codegen

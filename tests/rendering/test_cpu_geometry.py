@@ -1,4 +1,4 @@
-"""Rotations and their gradients, logarithms; the rest of the projection is tested in test_cpu_project.py."""
+"""Rotations, their gradients, logarithms; test_cpu_project.py has the rest of the projection."""
 
 import numpy as np
 import torch

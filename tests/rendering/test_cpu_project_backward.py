@@ -32,9 +32,7 @@ def test_gradients_of_views_add_up():
 def pose_gradient(renderer, gaussians, cameras, keys, clear, seed):
     """Of a weighted sum over the pixels in which no cutoff is in doubt."""
     extrinsics = cameras.extrinsics.clone().requires_grad_()
-    picture = renderer.render(
-        gaussians, replace(cameras, extrinsics=extrinsics), sort_depths=keys
-    )
+    picture = renderer.render(gaussians, replace(cameras, extrinsics=extrinsics), sort_depths=keys)
     weights = helpers_engines.random_weights(picture, seed)
     total = sum(
         (p.double() * w.double() * (clear[..., None] if p.ndim > clear.ndim else clear)).sum()

@@ -1,6 +1,7 @@
 """A bad chain becomes NaN pictures without gradient, and no other chain notices."""
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +26,7 @@ def scene(seed, d_sh=1, chains=3):
 
 def options_for(chosen, keyed, chains=3):
     generator = torch.Generator().manual_seed(1)
-    options = {"non_finite": "nan"}
+    options: dict[str, Any] = {"non_finite": "nan"}
     if chosen:
         options["pixels"] = torch.randint(0, 252, (chains, 30), generator=generator)
     if keyed:
