@@ -119,11 +119,14 @@ def dot(a, b):
 
 
 @inner
-def image_axes(camera, view, x, y, z):
-    """Rows of (Jacobian of the projection) times (world to camera), and the clamped slopes."""
-    slope_x = maximum(minimum(x / z, camera[view, 17]), camera[view, 16])
-    slope_y = maximum(minimum(y / z, camera[view, 19]), camera[view, 18])
-    over_x, over_y = camera[view, 12] / z, camera[view, 13] / z
+def image_axes(camera, view, x, y, over_z):
+    """Rows of (Jacobian of the projection) times (world to camera), and the clamped slopes.
+
+    Divisions are dear: one over z is given.
+    """
+    slope_x = maximum(minimum(x * over_z, camera[view, 17]), camera[view, 16])
+    slope_y = maximum(minimum(y * over_z, camera[view, 19]), camera[view, 18])
+    over_x, over_y = camera[view, 12] * over_z, camera[view, 13] * over_z
     row_x = (
         over_x * (camera[view, 0] - slope_x * camera[view, 2]),
         over_x * (camera[view, 3] - slope_x * camera[view, 5]),

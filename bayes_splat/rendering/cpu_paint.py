@@ -76,13 +76,13 @@ def paint_backward(progress, phase, sizes, world, slot_starts, slots, scratch, g
             for view in range(views):
                 image = chain * views + view
                 sums = splat_sums(slot_starts, slots, image * padded + first, scratch)
-                total = total + sums[0] / solid
+                total = total + sums[0]
                 if is_plain:
                     red, green, blue = red + sums[6], green + sums[7], blue + sums[8]
                 else:
                     place = 3 * (image * num_gaussians + first)
                     store3(g_colors, place, count, (sums[6], sums[7], sums[8]))
-            store1(g_opacities, at, count, total)
+            store1(g_opacities, at, count, total / solid)
             if is_plain:
                 seen = seen_colors_backward(colors, at, count, (red, green, blue))
                 store3(g_colors, 3 * at, count, seen)

@@ -38,6 +38,7 @@ from bayes_splat.rendering.cpu_simd import (
     any_lane,
     broadcast,
     ceil,
+    divide,
     floor,
     fma,
     lane_numbers,
@@ -190,12 +191,13 @@ def project_splats(
 
             x, y, depth = camera_point(camera, view, mean[0], mean[1], mean[2])
             z = maximum(depth, near_plane)
-            mean_x = camera[view, 12] * x / z + camera[view, 14]
-            mean_y = camera[view, 13] * y / z + camera[view, 15]
+            over_z = 1.0 / z
+            mean_x = camera[view, 12] * x * over_z + camera[view, 14]
+            mean_y = camera[view, 13] * y * over_z + camera[view, 15]
             r0, r1, r2, _ = rotation_matrix(
                 quaternion[0], quaternion[1], quaternion[2], quaternion[3]
             )
-            row_x, row_y, _, _ = image_axes(camera, view, x, y, z)
+            row_x, row_y, _, _ = image_axes(camera, view, x, y, over_z)
             xx, xy, yy, determinant, _, _, _, _ = splat_shape(
                 row_x, row_y, (r0, r1, r2), scale, low_pass
             )
@@ -209,7 +211,7 @@ def project_splats(
             visible = visible & (lane_numbers() < float(count))
             bad = fma(determinant, 0.0, bad)  # infinite where the covariance is too large
 
-            inverse = _LOG2_E / determinant
+            inverse, over_xx = divide(_LOG2_E, determinant), divide(1.0, xx)
             solid = solid_opacity(opacity)
             rows = transpose(
                 (
@@ -225,9 +227,9 @@ def project_splats(
                     color[2],
                     depth,
                     reach_x,
-                    xy / xx,
-                    2.0 * rim * determinant / xx,
-                    xy / yy * reach_y,
+                    xy * over_xx,
+                    2.0 * rim * determinant * over_xx,
+                    divide(xy * reach_y, yy),
                     zero,
                 )
             )

@@ -26,6 +26,7 @@ from bayes_splat.rendering.cpu_rows import (
 from bayes_splat.rendering.cpu_simd import (
     LANES,
     broadcast,
+    divide,
     magnitude,
     maximum,
     select,
@@ -98,7 +99,7 @@ def project_backward(
                 splat = (chain * views + view) * padded + first
                 sums = splat_sums(slot_starts, slots, splat, scratch)
                 h, hx, hy, hxx, hxy, hyy = sums[0], sums[1], sums[2], sums[3], sums[4], sums[5]
-                o = o + h / solid
+                o = o + h
                 if is_plain:
                     red, green, blue = red + sums[6], green + sums[7], blue + sums[8]
                 else:
@@ -107,13 +108,14 @@ def project_backward(
 
                 x, y, depth = camera_point(camera, view, px, py, pz)
                 z = maximum(depth, near_plane)
-                row_x, row_y, slope_x, slope_y = image_axes(camera, view, x, y, z)
+                over_z = 1.0 / z
+                row_x, row_y, slope_x, slope_y = image_axes(camera, view, x, y, over_z)
                 xx, xy, yy, determinant, turned_x, turned_y, mx, my = splat_shape(
                     row_x, row_y, rotation, scale, low_pass
                 )
                 # The conic is the inverse covariance Q; with H = sum h d d^T over the pixels'
                 # offsets d, the mean's gradient is sum h Q d and the covariance's Q H Q / 2.
-                inverse = 1.0 / determinant
+                inverse = divide(1.0, determinant)
                 a, b, c = inverse * yy, -(inverse * xy), inverse * xx
                 g_mean_x, g_mean_y = a * hx + b * hy, b * hx + c * hy
                 p00, p01 = a * hxx + b * hxy, a * hxy + b * hyy
@@ -156,7 +158,6 @@ def project_backward(
 
                 g_row_x = (dot(r0, q_x), dot(r1, q_x), dot(r2, q_x))
                 g_row_y = (dot(r0, q_y), dot(r1, q_y), dot(r2, q_y))
-                over_z = 1.0 / z
                 over_x, over_y = camera[view, 12] * over_z, camera[view, 13] * over_z
                 axis_z = (
                     broadcast(camera[view, 2]),
@@ -200,7 +201,7 @@ def project_backward(
                     qw, qx, qy, qz, over_length, (t00, t01, t02), (t10, t11, t12), (t20, t21, t22)
                 )
                 store4(g_rotations, 4 * at, count, quaternion)
-            store1(g_opacities, at, count, o)
+            store1(g_opacities, at, count, o / solid)
             if is_plain:
                 seen = seen_colors_backward(colors, at, count, (red, green, blue))
                 store3(g_colors, 3 * at, count, seen)
