@@ -213,14 +213,16 @@ def table_chains() -> None:
             singly, doubly, one = (
                 engine(s, threads=n) for s, n in ((scene, 1), (scene, 2), (alone, 1))
             )
-            times = []
             torch.set_num_threads(1)
+            wall, own = [], []
             for _ in range(12 if name == "S1" else 3):
-                pair = [timed(d, scene, time.perf_counter)[1] for d in (singly, doubly)]
-                times.append((*pair, timed(one, alone, time.perf_counter)[1]))
-            each = [1e3 / chains * median(t[i] for t in times[1:]) for i in (0, 1)]
-            over_one = median(t[0] / t[2] for t in times[1:])
-            gain = median(t[0] / t[1] for t in times[1:])
+                wall.append([timed(d, scene, time.perf_counter)[1] for d in (singly, doubly)])
+                own.append(
+                    timed(singly, scene, time.process_time)[1]
+                    / timed(one, alone, time.process_time)[1]
+                )
+            each = [1e3 / chains * median(t[i] for t in wall[1:]) for i in (0, 1)]
+            over_one, gain = median(iter(own[1:])), median(t[0] / t[1] for t in wall[1:])
             print(
                 f"{name}  {chains:2} chains  1 thread {each[0]:.2f}  2 threads {each[1]:.2f}"
                 f"  over one chain {over_one:.2f}  gain {gain:.2f}",

@@ -348,3 +348,26 @@ def test_a_gaussian_too_large_for_its_dtype_is_named():
         reference.render(
             one_gaussian(scales).to(torch.float32), straight_camera().to(torch.float32), FALLOFF
         )
+
+
+def test_gradients_of_poses_are_finite_differences():
+    """In a picture without cutoffs, which are steps."""
+    settings = RenderSettings(cutoff="falloff", threshold=1e-12)
+    gaussians, cameras = random_gaussians(0, 6, 2, degree=1), random_cameras(0, 2, (4, 5))
+    keys = torch.arange(6.0).double().expand(2, 2, 6)
+
+    def total(extrinsics):
+        seen = replace(cameras, extrinsics=extrinsics)
+        picture = reference.render(gaussians, seen, settings, sort_depths=keys)
+        return (
+            picture.colors.square().sum() + picture.depths.sum() + picture.alphas.sum()
+        ).double()
+
+    extrinsics = cameras.extrinsics.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(total(extrinsics), extrinsics)
+    assert not gradient[:, 3].any()
+    for place in [(0, 0, 0), (0, 1, 2), (0, 2, 1), (0, 0, 3), (1, 2, 2), (1, 1, 3), (1, 2, 3)]:
+        step = torch.zeros_like(cameras.extrinsics)
+        step[place] = 1e-6
+        slope = (total(cameras.extrinsics + step) - total(cameras.extrinsics - step)) / 2e-6
+        torch.testing.assert_close(gradient[place], slope, rtol=1e-5, atol=1e-6)
