@@ -15,7 +15,10 @@ from bayes_splat.types import Cameras, Gaussians, Rendering
 
 
 class Renderer(Protocol):
-    """Draws Gaussians of all chains in all cameras at once, differentiable in every field."""
+    """Draws Gaussians of all chains in all cameras at once, differentiable in every field.
+
+    The engines say which gradients of the cameras they give; one that they do not give is an error.
+    """
 
     def render(
         self,
