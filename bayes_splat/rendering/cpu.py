@@ -5,7 +5,7 @@ number of threads.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,25 +14,10 @@ from torch import Tensor
 
 from bayes_splat import geometry, harmonics
 from bayes_splat.rendering import cpu_engine, cpu_project
+from bayes_splat.rendering.pair_statistics import OpacityStatistics, diagonal_of_means
 from bayes_splat.rendering.projection import project
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians, Rendering
-
-
-class OpacityStatistics(NamedTuple):
-    """Of every Gaussian, summed over pixels and channels with weights w; residuals are r.
-
-    Attributes:
-        curvature: sum w B^2 with B the derivative of the picture in the opacity: the Gauss-Newton
-            diagonal of half the weighted squares, and the precision of the opacity's conditional.
-        slope: sum w B r.
-        means: Gauss-Newton diagonal in the three coordinates of the mean, through the position of
-            the splat alone (not through its shape or colour).
-    """
-
-    curvature: Float[Tensor, "chain gaussian"]
-    slope: Float[Tensor, "chain gaussian"]
-    means: Float[Tensor, "chain gaussian 3"]
 
 
 @dataclass(frozen=True)
@@ -201,7 +186,8 @@ def _statistics(
     solid = gaussians.opacities.where(
         gaussians.opacities.abs() >= cpu_project.SMALLEST_OPACITY, cpu_project.SMALLEST_OPACITY
     )
-    projection = project(gaussians, cameras.to(torch.float32), settings)
+    single_cameras = cameras.to(torch.float32)
+    projection = project(gaussians, single_cameras, settings)
     a, b, c = (
         sign * projection.covariances2d[i] / projection.determinants2d
         for i, sign in ((2, 1.0), (1, -1.0), (0, 1.0))
@@ -210,18 +196,10 @@ def _statistics(
     of_x = a * a * xx + 2.0 * a * b * xy + b * b * yy
     of_both = a * b * xx + (a * c + b * b) * xy + b * c * yy
     of_y = b * b * xx + 2.0 * b * c * xy + c * c * yy
-    local = geometry.world_to_camera(gaussians.means, cameras.to(torch.float32))
-    x, y, z = (t[..., None] for t in local.unbind(-1))
-    axis_x, axis_y, axis_z = cameras.extrinsics[:, None, :3, :3].float().unbind(-1)
-    fx, fy = (cameras.intrinsics[:, i, i, None, None].float() for i in (0, 1))
-    z = z.clamp_min(settings.near_plane)
-    to_x, to_y = fx / z * (axis_x - x / z * axis_z), fy / z * (axis_y - y / z * axis_z)
-    means = to_x * to_x * of_x[..., None] + to_y * to_y * of_y[..., None]
-    means = means + 2.0 * to_x * to_y * of_both[..., None]
     return OpacityStatistics(
         curvature=geometry.sum_terms(squares, axis=1) / (solid * solid),
         slope=geometry.sum_terms(along, axis=1) / solid,
-        means=geometry.sum_terms(means, axis=1),
+        means=diagonal_of_means(of_x, of_both, of_y, gaussians, single_cameras, settings),
     )
 
 
