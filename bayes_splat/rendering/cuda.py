@@ -74,9 +74,15 @@ class CUDARenderer:
             if non_finite == "raise":
                 reference.require_finite(scene)
             scene = _without(scene, bad)
+        large = self._too_large(scene, cameras)
+        if large is not None:
+            if non_finite == "raise":
+                _complain_of_size(large, scene)
+            large = large.flatten(1).any(1)
+            scene, bad = _without(scene, large), bad | large
         is_gsplat = self.settings.cutoff == "alpha" and chains * views > 0
-        draw = self._draw_with_gsplat if is_gsplat else self._draw_pairs
-        pictures, bad = draw(scene, cameras, sort_depths, pixels, bad, non_finite)
+        draw = cuda_gsplat.render if is_gsplat else reference.render
+        pictures = draw(scene, cameras, self.settings, sort_depths=sort_depths, pixels=pixels)
         if bool(bad.any()):
             pictures = Rendering(*(torch.where(_like(bad, p), torch.nan, p) for p in pictures))
         return Rendering(*(p.to(home, dtype) for p in pictures))
@@ -111,49 +117,28 @@ class CUDARenderer:
     def _moved(self, cameras: Cameras) -> Cameras:
         return cameras.to(torch.float32).to(torch.device(self.device))
 
-    def _draw_with_gsplat(
-        self,
-        scene: Gaussians,
-        cameras: Cameras,
-        sort_depths: Tensor | None,
-        pixels: Tensor | None,
-        bad: Tensor,
-        non_finite: str,
-    ) -> tuple[Rendering, Tensor]:
-        """Pictures, and the bad chains with those added that are too large."""
-        scene = cuda_gsplat.padded(scene)
-        splats = cuda_gsplat.project(scene, cameras, self.settings)
-        large = cuda_gsplat.too_large(splats)
-        if bool(large.any()):
-            if non_finite == "raise":
-                _complain_of_size(large, scene)
-            large = large.flatten(1).any(1)
-            scene, bad = _without(scene, large), bad | large
-            splats = cuda_gsplat.project(scene, cameras, self.settings)
-        pictures = cuda_gsplat.rasterize(
-            splats, scene, cameras, sort_depths=sort_depths, pixels=pixels
-        )
-        return pictures, bad
+    @torch.no_grad()
+    def _too_large(
+        self, scene: Gaussians, cameras: Cameras
+    ) -> Bool[Tensor, "chain view gaussian"] | None:
+        """Gaussians whose ellipse float32 cannot hold; None where there are none."""
+        if not scene.scales.numel() or not len(cameras):
+            return None
+        # A standard deviation is at most this many pixels long, however near and far aside.
+        matrices = cameras.intrinsics[:, :2].abs().sum((1, 2)).max()
+        pixels = matrices + 2.0 * sum(cameras.image_shape)
+        if bool(scene.scales.abs().max() * pixels < _FAR_FROM_OVERFLOW * self.settings.near_plane):
+            return None
+        projection = project(scene, cameras, self.settings)
+        fits = torch.isfinite(projection.determinants2d)
+        if self.settings.cutoff == "alpha":  # gsplat multiplies the variances
+            xx, _, yy = projection.covariances2d
+            fits &= torch.isfinite(xx * yy)
+        return None if bool(fits.all()) else ~fits
 
-    def _draw_pairs(
-        self,
-        scene: Gaussians,
-        cameras: Cameras,
-        sort_depths: Tensor | None,
-        pixels: Tensor | None,
-        bad: Tensor,
-        non_finite: str,
-    ) -> tuple[Rendering, Tensor]:
-        """As ``_draw_with_gsplat``; when it is to raise, the reference does."""
-        if non_finite == "nan":
-            with torch.no_grad():
-                determinants = project(scene, cameras, self.settings).determinants2d
-            large = ~torch.isfinite(determinants).flatten(1).all(1)
-            scene, bad = _without(scene, large), bad | large
-        pictures = reference.render(
-            scene, cameras, self.settings, sort_depths=sort_depths, pixels=pixels
-        )
-        return pictures, bad
+
+_FAR_FROM_OVERFLOW = 1e8
+"""Pixels whose fourth power float32 still holds with ease."""
 
 
 def _is_finite(gaussians: Gaussians) -> Bool[Tensor, " chain"]:

@@ -11,7 +11,8 @@ The kernels' own behaviour was read in the CUDA sources of gsplat 1.5.3:
 - Projection divides by the number of Gaussians, and its backward pass adds up what a warp of 32
   threads holds of one Gaussian *index*: fewer than 32 Gaussians would mix the chains' gradients.
 - The determinant of a 2D covariance is the plain difference in float32: ellipses hundreds of pixels
-  long and one wide lose digits that our own projection keeps.
+  long and one wide lose digits that our own projection keeps, and where it rounds to nothing, or
+  overflows, the Gaussian is culled without a word.
 - Backward passes start from one minus alpha and add with atomics: gradients lose digits where a
   pixel is nearly opaque, and their last bits differ from run to run.
 """
@@ -86,6 +87,26 @@ def require_supported(settings: RenderSettings) -> None:
             )
 
 
+def render(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    settings: RenderSettings,
+    *,
+    sort_depths: Float[Tensor, "chain view gaussian"] | None = None,
+    pixels: Int[Tensor, "chain pixel"] | None = None,
+) -> Rendering:
+    """As ``Renderer.render`` for finite float32 Gaussians on a GPU, a row of pixels for each chain.
+
+    With ``pixels`` only the tiles that hold one of them are composited.
+
+    Raises:
+        ValueError: too many chains, views, Gaussians or pixels for the kernels' 32-bit indices.
+    """
+    gaussians = padded(gaussians)
+    splats = project(gaussians, cameras, settings)
+    return rasterize(splats, gaussians, cameras, sort_depths=sort_depths, pixels=pixels)
+
+
 def project(gaussians: Gaussians, cameras: Cameras, settings: RenderSettings) -> Splats:
     """Project ``padded`` Gaussians of every chain into every camera, differentiable."""
     height, width = cameras.image_shape
@@ -108,13 +129,6 @@ def project(gaussians: Gaussians, cameras: Cameras, settings: RenderSettings) ->
     return Splats(radii, means2d, depths, conics)
 
 
-def too_large(splats: Splats) -> Bool[Tensor, "chain view gaussian"]:
-    """Drawn Gaussians whose ellipse float32 cannot hold."""
-    conics = splats.conics.detach()
-    ellipse = torch.isfinite(conics).all(-1) & (conics[..., 0] > 0.0) & (conics[..., 2] > 0.0)
-    return (splats.radii > 0).all(-1) & ~ellipse
-
-
 def rasterize(
     splats: Splats,
     gaussians: Gaussians,
@@ -123,13 +137,7 @@ def rasterize(
     sort_depths: Float[Tensor, "chain view gaussian"] | None = None,
     pixels: Int[Tensor, "chain pixel"] | None = None,
 ) -> Rendering:
-    """Composite projected Gaussians; arguments as in ``Renderer.render``, a row of pixels a chain.
-
-    With ``pixels`` only the tiles that hold one of them are composited.
-
-    Raises:
-        ValueError: too many chains, views, Gaussians or pixels for the kernels' 32-bit indices.
-    """
+    """Composite projected Gaussians; see :func:`render`."""
     kernels = load_kernels()
     (height, width), depths = cameras.image_shape, splats.depths
     rows, columns = -(-height // TILE), -(-width // TILE)

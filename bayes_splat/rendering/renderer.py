@@ -132,8 +132,8 @@ def make_renderer(name: str = "auto", settings: RenderSettings | None = None) ->
 
     That is the GPU where there is one, gsplat's kernels load and the cutoff is gsplat's own,
     ``alpha``; else the compiled CPU engine. In particular the default cutoff, ``falloff``, goes to
-    the CPU engine everywhere: gsplat cannot draw it, and ``renderer=cuda`` then runs the reference's
-    algorithm on the GPU, which has not been measured to be faster.
+    the CPU engine everywhere: gsplat cannot draw it, and ``renderer=cuda`` then runs the algorithm
+    of the reference on the GPU, which has not been measured to be faster.
 
     Raises:
         ConfigError: for a name that does not exist; for ``cuda`` without a GPU or gsplat's kernels.
