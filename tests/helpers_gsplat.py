@@ -139,8 +139,8 @@ def rasterize_to_pixels(
             picture[:, -1] = torch.nan
         else:
             ids = flatten_ids[start:end].long()
-            near_first = *(t[ids] for t in flat), colors.reshape(-1, channels)[ids]
-            picture = _tile(*near_first, row * tile_size, column * tile_size, tile_size)
+            near_first = [t[ids] for t in (*flat, colors.reshape(-1, channels))]
+            picture = _tile(near_first, row * tile_size, column * tile_size, tile_size)
         tiles.append(picture.reshape(tile_size, tile_size, channels + 1))
     whole = torch.stack(tiles).reshape(*images, rows, columns, tile_size, tile_size, channels + 1)
     whole = whole.transpose(-4, -3).flatten(-5, -4).flatten(-3, -2)
@@ -148,10 +148,9 @@ def rasterize_to_pixels(
     return whole[..., :-1], whole[..., -1:]
 
 
-def _tile(
-    means: Tensor, conics: Tensor, opacities: Tensor, colors: Tensor, top: int, left: int, side: int
-) -> Tensor:
-    """Channels and alpha [pixel, channel + 1]; sums run over the last axis, near first."""
+def _tile(near_first: list[Tensor], top: int, left: int, side: int) -> Tensor:
+    """Channels and alpha [pixel, channel + 1] of Gaussians given near first."""
+    means, conics, opacities, colors = near_first
     place = torch.arange(side) + 0.5
     y, x = torch.meshgrid(place + top, place + left, indexing="ij")
     dx, dy = means[:, 0] - x.reshape(-1, 1), means[:, 1] - y.reshape(-1, 1)

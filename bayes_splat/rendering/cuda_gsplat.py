@@ -205,7 +205,7 @@ def view_colors(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "chain 
     towards = gaussians.means[:, None] - cameras.extrinsics[:, None, :3, 3]
     # A direction of no length would divide by zero, in a Gaussian that is not even drawn.
     towards = torch.where((towards == 0.0).all(-1, keepdim=True), 1.0, towards)
-    values = load_kernels().spherical_harmonics(
+    values: Tensor = load_kernels().spherical_harmonics(
         harmonics.degree_of(coefficients.shape[-1]),
         towards,
         coefficients.mT[:, None].expand(-1, views, -1, -1, -1),

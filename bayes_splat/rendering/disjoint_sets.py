@@ -99,7 +99,8 @@ def _pairs_by_set(sets: Tensor, touches: Touches) -> tuple[Tensor, ...]:
     """Indices of the pairs of every set."""
     of_pair = sets[touches.gaussian]
     counts = torch.bincount(of_pair, minlength=int(sets.max()) + 1 if sets.numel() else 0)
-    return torch.sort(of_pair, stable=True).indices.split(counts.tolist())
+    pairs: tuple[Tensor, ...] = torch.sort(of_pair, stable=True).indices.split(counts.tolist())
+    return pairs
 
 
 def color_sets(touches: Touches, num_gaussians: int, num_pixels: int) -> Int[Tensor, " gaussian"]:

@@ -112,10 +112,10 @@ def sum_squares(
     rows = [squares, of_place * pull_x**2, of_place * pull_x * pull_y, of_place * pull_y**2]
     shape = seen.projection.depths.shape
     sums = segments.scatter_sum(torch.stack(rows), seen.pairs.splat, shape.numel())
-    curvature, *of_means2d = sums.reshape(4, *shape).unbind(0)
+    curvature, xx, xy, yy = sums.reshape(4, *shape).unbind(0)
     return (
         geometry.sum_terms(curvature, axis=1),
-        diagonal_of_means(*of_means2d, gaussians, cameras, settings),
+        diagonal_of_means(xx, xy, yy, gaussians, cameras, settings),
     )
 
 

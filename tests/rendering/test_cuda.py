@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from bayes_splat import geometry
+from bayes_splat import geometry, harmonics
 from bayes_splat.rendering import cuda_gsplat, pair_statistics
 from bayes_splat.rendering.cuda import CUDARenderer
 from bayes_splat.rendering.renderer import ReferenceRenderer
@@ -303,3 +303,26 @@ def _on_cpu(function):
             return function(*args, **options)
 
     return call
+
+
+@NEEDS_GPU
+def test_pictures_are_those_of_gsplats_own_function():
+    gaussians, cameras = thin_cloud(3, 200, 2), helpers_render.cameras_in_a_row(2, 37, 50)
+    ours = CUDARenderer(ALPHA).render(gaussians, cameras)
+    here, matrices = gaussians.to(torch.device("cuda")), cameras.to(torch.device("cuda"))
+    sums, alphas, _ = cuda_gsplat.load_kernels().rasterization(
+        here.means,
+        here.rotations,
+        here.scales,
+        here.opacities,
+        (0.5 + harmonics.ZEROTH * here.harmonics[..., 0]).clamp_min(0.0),
+        torch.linalg.inv(matrices.extrinsics).repeat(3, 1, 1, 1),
+        matrices.intrinsics.repeat(3, 1, 1, 1),
+        50,
+        37,
+        packed=False,
+        render_mode="RGB+ED",
+    )
+    torch.testing.assert_close(ours.colors, sums[..., :3].cpu(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(ours.depths, sums[..., 3].cpu(), rtol=0, atol=1e-4)
+    torch.testing.assert_close(ours.alphas, alphas.squeeze(-1).cpu(), rtol=0, atol=1e-5)

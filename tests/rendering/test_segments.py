@@ -70,8 +70,8 @@ def test_later_sums_leave_out_the_pair_itself_and_what_came_before(lengths, seed
         for part in values.split(lengths, dim=1)
     ]
     result = segments.later_sum(values, positions(lengths))
-    expected = np.concatenate([np.zeros((2, 0)), *expected], axis=1)
-    np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-12)
+    whole = np.concatenate([np.zeros((2, 0)), *expected], axis=1)
+    np.testing.assert_allclose(result, whole, rtol=1e-12, atol=1e-12)
 
 
 def test_running_sums_are_differentiable():
