@@ -160,12 +160,15 @@ def _tile(near_first: list[Tensor], top: int, left: int, side: int) -> Tensor:
     alpha = torch.where((sigma < 0.0) | (alpha < LEAST), 0.0, alpha)
     after = torch.cumprod(1.0 - alpha, dim=-1)
     before = torch.cat([torch.ones(side**2, 1), after[:, :-1]], dim=-1)
-    weight = torch.where(after > 1e-4, alpha * before, 0.0)
-    return weight @ torch.cat([colors, torch.ones(len(colors), 1)], dim=-1)
+    lit = after > 1e-4
+    through = torch.where(lit, 1.0 - alpha, 1.0).prod(dim=-1, keepdim=True)
+    # One minus a float32 close to one, as in the kernel: a faint alpha has few digits.
+    return torch.cat([torch.where(lit, alpha * before, 0.0) @ colors, 1.0 - through], dim=-1)
 
 
 def spherical_harmonics(degrees_to_use: int, dirs: Tensor, coeffs: Tensor) -> Tensor:
     assert coeffs.shape == (*dirs.shape[:-1], (degrees_to_use + 1) ** 2, 3)
+    dirs = dirs / dirs.square().sum(-1, keepdim=True).sqrt()  # NaN without a length
     values: Tensor = gsplat._spherical_harmonics(degrees_to_use, dirs, coeffs)
     return values
 

@@ -13,8 +13,10 @@ The kernels' own behaviour was read in the CUDA sources of gsplat 1.5.3:
 - The determinant of a 2D covariance is the plain difference in float32: ellipses hundreds of pixels
   long and one wide lose digits that our own projection keeps, and where it rounds to nothing, or
   overflows, the Gaussian is culled without a word.
-- Backward passes start from one minus alpha and add with atomics: gradients lose digits where a
-  pixel is nearly opaque, and their last bits differ from run to run.
+- Alpha is one minus the light left, in float32: where it is faint, the expected depth, divided by
+  it, has a relative error of about 6e-8 / alpha.
+- Backward passes start from one minus that alpha and add with atomics: gradients lose digits where
+  a pixel is nearly opaque, and their last bits differ from run to run.
 """
 
 from types import ModuleType
