@@ -254,7 +254,7 @@ def test_bad_chains_are_nan_and_the_others_as_ever(device, cutoff, name, value):
     )
     for before, after in zip(good, picture, strict=True):
         assert after[1].isnan().all()
-        assert torch.equal(after[::2], before[::2])
+        torch.testing.assert_close(after[::2], before[::2])  # pairs are summed with atomics
     for n in FIELDS:
         assert not gradients[n][1].any()
         wrong = (gradients[n] - expected[n])[::2].norm()
@@ -318,8 +318,8 @@ def test_nothing_is_made_on_the_default_device(cutoff, monkeypatch):
         assert torch.equal(found.colors, expected.colors)
     measured = renderer.opacity_statistics(gaussians, cameras, residuals, weights)
     with torch.device("meta"):
-        found = renderer.opacity_statistics(gaussians, cameras, residuals, weights)
-    assert torch.equal(found.slope, measured.slope)
+        again = renderer.opacity_statistics(gaussians, cameras, residuals, weights)
+    assert torch.equal(again.slope, measured.slope)
 
 
 def _on_cpu(function):
