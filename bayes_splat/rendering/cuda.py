@@ -1,6 +1,6 @@
 """The GPU engine: gsplat's kernels for its own cutoff, the reference's algorithm for ours."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -115,7 +115,11 @@ class CUDARenderer:
         return gaussians.to(torch.float32).to(torch.device(self.device))
 
     def _moved(self, cameras: Cameras) -> Cameras:
-        return cameras.to(torch.float32).to(torch.device(self.device))
+        here = cameras.to(torch.float32).to(torch.device(self.device))
+        # gsplat's gradients of cameras mix chains.
+        return replace(
+            here, extrinsics=here.extrinsics.detach(), intrinsics=here.intrinsics.detach()
+        )
 
     @torch.no_grad()
     def _too_large(

@@ -45,9 +45,9 @@ def opacity_statistics(
     """Weighted sums over all pixels of all views, for every Gaussian.
 
     The slope is a single vector-Jacobian product, exact with either cutoff. Curvature and means are
-    exact with the falloff cutoff. With the alpha cutoff a set is compared with its absence, which
-    is exact in every pixel that does not stop early; one that does shows, without the Gaussian, a
-    little of what lies beyond its stop.
+    exact with the falloff cutoff, for opacities below the clamp. With the alpha cutoff a set is
+    compared with its absence, which is exact in every pixel that does not stop early; one that does
+    shows, without the Gaussian, a little of what lies beyond its stop.
 
     Args:
         renderer: differentiable in the opacities.

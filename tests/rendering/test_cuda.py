@@ -204,6 +204,13 @@ def test_nothing_to_draw(device, cutoff, size):
     assert all(not g.any() for g in gradients.values())
 
 
+def test_cameras_get_no_gradient(device):
+    cameras = helpers_render.cameras_in_a_row(2, 5, 7)
+    cameras.extrinsics.requires_grad_()
+    picture = CUDARenderer(ALPHA, device).render(thin_cloud(2, 40, 0, 4), cameras)
+    assert not picture.colors.requires_grad
+
+
 def test_no_chains(device):
     cameras = helpers_render.cameras_in_a_row(2, 5, 7)
     assert CUDARenderer(ALPHA, device).render(thin_cloud(0, 40, 0), cameras).colors.shape[0] == 0
