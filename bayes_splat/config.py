@@ -81,11 +81,13 @@ class SGLDConfig(Options):
 
 @dataclass(kw_only=True)
 class RendererConfig(Options):
-    """auto: the fastest this machine can run; cpu: compiled; reference: plain PyTorch."""
+    """auto: fast and always at hand; cpu: compiled; cuda: NVIDIA GPU; reference: plain PyTorch."""
 
     section: ClassVar[str] = "renderer"
 
-    name: str = option("auto", "what draws the pictures", choices=("auto", "cpu", "reference"))
+    name: str = option(
+        "auto", "what draws the pictures", choices=("auto", "cpu", "cuda", "reference")
+    )
 
 
 Sampler = GibbsConfig | MALAConfig | SGLDConfig
@@ -97,6 +99,7 @@ GROUPS: dict[str, dict[str, type[Options]]] = {
     "renderer": {
         "auto": RendererConfig,
         "cpu": RendererConfig,
+        "cuda": RendererConfig,
         "reference": RendererConfig,
     },
 }

@@ -5,13 +5,12 @@ number of threads.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bayes_splat import geometry
 from bayes_splat.rendering import cpu_engine, reference
 from bayes_splat.rendering import non_finite as non_finite_chains
 from bayes_splat.rendering.cpu_autograd import (
@@ -22,25 +21,10 @@ from bayes_splat.rendering.cpu_autograd import (
     to_single,
     world_of,
 )
+from bayes_splat.rendering.pair_statistics import OpacityStatistics, diagonal_of_means
 from bayes_splat.rendering.projection import project
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians, Rendering
-
-
-class OpacityStatistics(NamedTuple):
-    """Of every Gaussian, summed over pixels and channels with weights w; residuals are r.
-
-    Attributes:
-        curvature: sum w B^2 with B the derivative of the picture in the opacity: the Gauss-Newton
-            diagonal of half the weighted squares, and the precision of the opacity's conditional.
-        slope: sum w B r.
-        means: Gauss-Newton diagonal in the three coordinates of the mean, through the position of
-            the splat alone (not through its shape or colour); None unless asked for.
-    """
-
-    curvature: Float[Tensor, "chain gaussian"]
-    slope: Float[Tensor, "chain gaussian"]
-    means: Float[Tensor, "chain gaussian 3"] | None
 
 
 @dataclass(frozen=True)
@@ -294,11 +278,4 @@ def _means_diagonal(
     of_x = a * a * xx + 2.0 * a * b * xy + b * b * yy
     of_both = a * b * xx + (a * c + b * b) * xy + b * c * yy
     of_y = b * b * xx + 2.0 * b * c * xy + c * c * yy
-    local = geometry.world_to_camera(gaussians.means, single)
-    x, y, z = (t[..., None] for t in local.unbind(-1))
-    axis_x, axis_y, axis_z = single.extrinsics[:, None, :3, :3].unbind(-1)
-    fx, fy = (single.intrinsics[:, i, i, None, None] for i in (0, 1))
-    z = z.clamp_min(settings.near_plane)
-    to_x, to_y = fx / z * (axis_x - x / z * axis_z), fy / z * (axis_y - y / z * axis_z)
-    means = to_x * to_x * of_x[..., None] + to_y * to_y * of_y[..., None]
-    return geometry.sum_terms(means + 2.0 * to_x * to_y * of_both[..., None], axis=1)
+    return diagonal_of_means(of_x, of_both, of_y, gaussians, single, settings)

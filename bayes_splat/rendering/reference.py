@@ -82,6 +82,23 @@ def falloff(seen: Footprints, settings: RenderSettings) -> Float[Tensor, " pair"
     return values * (values >= settings.threshold) if settings.cutoff == "falloff" else values
 
 
+def alphas_and_light(
+    seen: Footprints,
+    falloffs: Float[Tensor, " pair"],
+    opacity: Float[Tensor, " pair"],
+    settings: RenderSettings,
+) -> tuple[Float[Tensor, " pair"], Float[Tensor, " pair"]]:
+    """Of every pair its alpha, 0 where a cutoff drops it, and the light that reaches it."""
+    alpha = (opacity * falloffs).clamp_max(settings.max_alpha)
+    if settings.cutoff == "alpha":
+        alpha = alpha * (alpha >= settings.threshold)
+    through = segments.transmittance(alpha, seen.pairs.position)
+    if settings.cutoff == "alpha":
+        # gsplat stops *before* the Gaussian that would bring the transmittance to the minimum.
+        alpha = alpha * (through.detach() * (1.0 - alpha.detach()) > settings.min_transmittance)
+    return alpha, through
+
+
 def composite(
     seen: Footprints,
     opacities: Float[Tensor, "chain gaussian"],
@@ -93,13 +110,7 @@ def composite(
     expanded = opacities[:, None, :].expand_as(projection.depths)
     table = torch.cat([expanded[None], projection.colors, projection.depths[None]])
     opacity, *features = segments.gather(table.flatten(1), pairs.splat)
-    alpha = (opacity * falloff(seen, settings)).clamp_max(settings.max_alpha)
-    if settings.cutoff == "alpha":
-        alpha = alpha * (alpha >= settings.threshold)
-    through = segments.transmittance(alpha, pairs.position)
-    if settings.cutoff == "alpha":
-        # gsplat stops *before* the Gaussian that would bring the transmittance to the minimum.
-        alpha = alpha * (through.detach() * (1.0 - alpha.detach()) > settings.min_transmittance)
+    alpha, through = alphas_and_light(seen, falloff(seen, settings), opacity, settings)
     weight = alpha * through
     return segments.scatter_sum(
         torch.stack([*(weight * f for f in features), weight]), pairs.pixel, num_pixels

@@ -1,6 +1,7 @@
 """The one interface to all rasterisers, the settings they share, and the choice among them."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -125,18 +126,37 @@ def _cpu(settings: RenderSettings) -> Renderer:
     return CPURenderer(settings)
 
 
+def _cuda(settings: RenderSettings) -> Renderer:
+    from bayes_splat.rendering.cuda import CUDARenderer  # late: gsplat may have to be built
+
+    return CUDARenderer(settings)
+
+
+def _auto(settings: RenderSettings) -> Renderer:
+    if settings.cutoff == "alpha" and torch.cuda.is_available():
+        with suppress(ConfigError):  # a GPU without gsplat's kernels
+            return _cuda(settings)
+    return _cpu(settings)
+
+
 _ENGINES: dict[str, Callable[[RenderSettings], Renderer]] = {
-    "auto": _cpu,
+    "auto": _auto,
     "cpu": _cpu,
+    "cuda": _cuda,
     "reference": ReferenceRenderer,
 }
 
 
 def make_renderer(name: str = "auto", settings: RenderSettings | None = None) -> Renderer:
-    """The renderer of that name; ``auto`` picks the fastest one this machine can run.
+    """The renderer of that name; ``auto`` picks one that draws the same target fast.
+
+    That is the GPU where there is one, gsplat's kernels load and the cutoff is gsplat's own,
+    ``alpha``; else the compiled CPU engine. In particular the default cutoff, ``falloff``, goes to
+    the CPU engine everywhere: gsplat cannot draw it, and ``renderer=cuda`` then runs the algorithm
+    of the reference on the GPU, which has not been measured to be faster.
 
     Raises:
-        ConfigError: for a name that does not exist.
+        ConfigError: for a name that does not exist; for ``cuda`` without a GPU or gsplat's kernels.
     """
     if name not in _ENGINES:
         raise ConfigError(f"renderer={name} does not exist; choose one of {', '.join(_ENGINES)}")

@@ -81,6 +81,16 @@ def cumulative_sum(
     return _scan(values, position)
 
 
+def later_sum(
+    values: Float[Tensor, "*row pair"], position: Int[Tensor, " pair"]
+) -> Float[Tensor, "*row pair"]:
+    """Sums of what comes later in the same segment: 0 for a segment's last pair."""
+    sums = _scan(values, position, backwards=True)
+    later = torch.zeros_like(sums)
+    later[..., :-1] = torch.where(position[1:] > 0, sums[..., 1:], 0.0)
+    return later
+
+
 class _Transmittance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, alphas: Tensor, position: Tensor) -> Tensor:
@@ -96,10 +106,7 @@ class _Transmittance(torch.autograd.Function):
         through, result, position = ctx.saved_tensors
         # T_j = prod_{i<j} (1 - a_i), so dL/da_i = -sum_{j>i} g_j T_j / (1 - a_i).
         weighted = gradient * result
-        suffix = _scan(weighted, position, backwards=True)
-        later = torch.zeros_like(suffix)
-        later[:-1] = torch.where(position[1:] > 0, suffix[1:], later[:-1])
-        return -later / through, None
+        return -later_sum(weighted, position) / through, None
 
 
 def transmittance(

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from bayes_splat.errors import ConfigError
-from bayes_splat.rendering import reference
+from bayes_splat.rendering import cuda_gsplat, reference
+from bayes_splat.rendering.cpu import CPURenderer
+from bayes_splat.rendering.cuda import CUDARenderer
 from bayes_splat.rendering.renderer import CountingRenderer, ReferenceRenderer, make_renderer
 from bayes_splat.rendering.settings import CUTOFFS, RenderSettings
 from bayes_splat.types import Gaussians
@@ -25,8 +27,29 @@ PIXELS = torch.tensor([[0, 39, 7], [1, 1, 20]])
 
 
 def test_unknown_renderer_is_refused_with_the_choice():
-    with pytest.raises(ConfigError, match=r"renderer=cuda does not exist; .* reference"):
+    with pytest.raises(ConfigError, match=r"renderer=vulkan does not exist; .* reference"):
+        make_renderer("vulkan")
+
+
+def test_cuda_without_a_gpu_is_refused_with_the_remedy(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"renderer=cuda needs an NVIDIA GPU.* renderer=auto"):
         make_renderer("cuda")
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize("cutoff", CUTOFFS)
+def test_auto_takes_the_gpu_only_for_the_cutoff_that_gsplat_has(monkeypatch, gpu, kernels, cutoff):
+    def load():
+        if not (gpu and kernels):
+            raise ConfigError("no kernels")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(cuda_gsplat, "load_kernels", load)
+    settings = RenderSettings(cutoff=cutoff)
+    chosen = CUDARenderer if gpu and kernels and cutoff == "alpha" else CPURenderer
+    assert make_renderer("auto", settings) == chosen(settings)
 
 
 @pytest.mark.parametrize("cutoff", CUTOFFS)

@@ -62,6 +62,18 @@ def test_running_sums_start_anew_in_every_segment(lengths, seed):
     np.testing.assert_allclose(result, np.concatenate([np.zeros((2, 0)), *expected], axis=1))
 
 
+@given(lengths, seeds)
+def test_later_sums_leave_out_the_pair_itself_and_what_came_before(lengths, seed):
+    values = numbers(seed, 2, sum(lengths))
+    expected = [
+        np.flip(np.cumsum(np.flip(part.numpy(), 1), axis=1), 1) - part.numpy()
+        for part in values.split(lengths, dim=1)
+    ]
+    result = segments.later_sum(values, positions(lengths))
+    whole = np.concatenate([np.zeros((2, 0)), *expected], axis=1)
+    np.testing.assert_allclose(result, whole, rtol=1e-12, atol=1e-12)
+
+
 def test_running_sums_are_differentiable():
     values = numbers(0, 9).requires_grad_()
     position = positions([4, 1, 4])
