@@ -15,7 +15,7 @@ from bayes_splat.errors import ConfigError
 from bayes_splat.rendering import cuda_gsplat, projection
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Gaussians
-from tests import helpers_gsplat, helpers_render
+from tests import helpers_engines, helpers_gsplat
 
 ALPHA = RenderSettings(cutoff="alpha")
 
@@ -70,7 +70,10 @@ def test_unsigned_bits_are_in_the_order_of_other_keys(values):
 
 def test_splats_are_those_of_our_projection(monkeypatch):
     monkeypatch.setattr(cuda_gsplat, "load_kernels", lambda: helpers_gsplat.KERNELS)
-    gaussians, cameras = helpers_render.cloud(2, 50, 3), helpers_render.cameras_in_a_row(3, 20, 30)
+    gaussians, cameras = (
+        helpers_engines.cloud(2, 50, 3),
+        helpers_engines.cameras_in_a_row(3, 20, 30),
+    )
     splats = cuda_gsplat.project(gaussians, cameras, ALPHA)
     ours = projection.project(gaussians, cameras, ALPHA)
     drawn = (splats.radii > 0).all(-1)
@@ -87,8 +90,8 @@ def test_splats_are_those_of_our_projection(monkeypatch):
 @pytest.mark.parametrize("d_sh", [1, 4, 25])
 def test_colors_are_those_of_our_projection(monkeypatch, d_sh):
     monkeypatch.setattr(cuda_gsplat, "load_kernels", lambda: helpers_gsplat.KERNELS)
-    gaussians = helpers_render.cloud(2, 20, 3, d_sh)
-    cameras = helpers_render.cameras_in_a_row(3, 20, 30)
+    gaussians = helpers_engines.cloud(2, 20, 3, d_sh)
+    cameras = helpers_engines.cameras_in_a_row(3, 20, 30)
     ours = projection.project(gaussians, cameras, ALPHA).colors
     found = cuda_gsplat.view_colors(gaussians, cameras)
     torch.testing.assert_close(found, torch.movedim(ours, 0, -1), rtol=0, atol=3e-6)
@@ -96,7 +99,10 @@ def test_colors_are_those_of_our_projection(monkeypatch, d_sh):
 
 def test_a_gaussian_in_the_camera_centre_has_a_direction(monkeypatch):
     monkeypatch.setattr(cuda_gsplat, "load_kernels", lambda: helpers_gsplat.KERNELS)
-    gaussians, cameras = helpers_render.cloud(1, 3, 0, 4), helpers_render.cameras_in_a_row(1, 4, 4)
+    gaussians, cameras = (
+        helpers_engines.cloud(1, 3, 0, 4),
+        helpers_engines.cameras_in_a_row(1, 4, 4),
+    )
     gaussians.means[0, 1] = cameras.extrinsics[0, :3, 3]
     gaussians.means.requires_grad_()
     cuda_gsplat.view_colors(gaussians, cameras).sum().backward()
@@ -106,7 +112,7 @@ def test_a_gaussian_in_the_camera_centre_has_a_direction(monkeypatch):
 
 @pytest.mark.parametrize("size", [0, 5, 31, 32, 40])
 def test_few_gaussians_are_joined_by_transparent_ones(size):
-    gaussians = helpers_render.cloud(2, size, 0, 4)
+    gaussians = helpers_engines.cloud(2, size, 0, 4)
     more = cuda_gsplat.padded(gaussians)
     assert len(more) == max(size, cuda_gsplat.FEWEST)
     assert not more.opacities[:, size:].any()
@@ -121,6 +127,6 @@ def test_few_gaussians_are_joined_by_transparent_ones(size):
 def test_more_than_32_bit_indices_hold_is_refused(monkeypatch):
     monkeypatch.setattr(cuda_gsplat, "_INDEX_LIMIT", 4 * 2 * 3 * 50)
     monkeypatch.setattr(cuda_gsplat, "load_kernels", lambda: helpers_gsplat.KERNELS)
-    gaussians, cameras = helpers_render.cloud(2, 50, 3), helpers_render.cameras_in_a_row(3, 4, 4)
+    gaussians, cameras = helpers_engines.cloud(2, 50, 3), helpers_engines.cameras_in_a_row(3, 4, 4)
     with pytest.raises(ValueError, match=r"2 chains of 3 views, 50 Gaussians .* fewer chains"):
         cuda_gsplat.render(gaussians, cameras, ALPHA)

@@ -10,13 +10,13 @@ from bayes_splat.rendering.cpu import CPURenderer
 from bayes_splat.rendering.disjoint_sets import Touches
 from bayes_splat.rendering.renderer import CountingRenderer, ReferenceRenderer
 from bayes_splat.rendering.settings import CUTOFFS, RenderSettings
-from tests import helpers_render
+from tests import helpers_engines
 from tests.rendering.test_pair_statistics import jacobian, scene
 
 
 @pytest.mark.parametrize("cutoff", CUTOFFS)
 def test_statistics_are_those_of_the_jacobian(cutoff):
-    gaussians, cameras, residuals, weights = scene(helpers_render.cloud, 40)
+    gaussians, cameras, residuals, weights = scene(helpers_engines.cloud, 40)
     settings = RenderSettings(cutoff=cutoff)
     renderer = ReferenceRenderer(settings)
     arguments = renderer, settings, gaussians, cameras, residuals, weights
@@ -33,7 +33,7 @@ def test_statistics_are_those_of_the_jacobian(cutoff):
 
 @pytest.mark.parametrize("cutoff", CUTOFFS)
 def test_statistics_are_those_of_the_compiled_engine(cutoff):
-    gaussians, cameras, residuals, weights = scene(helpers_render.cloud, 60)
+    gaussians, cameras, residuals, weights = scene(helpers_engines.cloud, 60)
     gaussians, cameras = gaussians.to(torch.float32), cameras.to(torch.float32)
     settings = RenderSettings(cutoff=cutoff)
     renderer = CPURenderer(settings)
@@ -60,7 +60,7 @@ def test_opaque_scenes_are_exact_but_for_curvature_of_pixels_that_stop(cutoff):
 
 
 def test_renders_once_and_once_a_set():
-    gaussians, cameras, residuals, weights = scene(helpers_render.cloud, 30)
+    gaussians, cameras, residuals, weights = scene(helpers_engines.cloud, 30)
     settings = RenderSettings()
     renderer = CountingRenderer(ReferenceRenderer(settings))
     disjoint_sets.opacity_statistics(renderer, settings, gaussians, cameras, residuals, weights)

@@ -9,12 +9,12 @@ from bayes_splat.rendering import pair_statistics
 from bayes_splat.rendering.cpu import CPURenderer
 from bayes_splat.rendering.renderer import ReferenceRenderer
 from bayes_splat.rendering.settings import CUTOFFS, RenderSettings
-from tests import helpers_render
+from tests import helpers_engines
 
 
 def opaque_cloud(chains, size, seed):
     """With clamped alphas, pixels that stop early, and one opacity of zero."""
-    gaussians = helpers_render.cloud(chains, size, seed, spread=0.15)
+    gaussians = helpers_engines.cloud(chains, size, seed, spread=0.15)
     gaussians = replace(gaussians, opacities=0.6 + 0.4 * gaussians.opacities)
     gaussians.opacities[:, ::5] = 1.0
     gaussians.opacities[:, 3] = 0.0
@@ -22,7 +22,7 @@ def opaque_cloud(chains, size, seed):
 
 
 def scene(make=opaque_cloud, size=40):
-    gaussians, cameras = make(2, size, 1), helpers_render.cameras_in_a_row(2, 17, 23)
+    gaussians, cameras = make(2, size, 1), helpers_engines.cameras_in_a_row(2, 17, 23)
     generator = torch.Generator().manual_seed(0)
     residuals = torch.randn(2, 2, 17, 23, 3, generator=generator).double()
     weights = torch.rand(2, 2, 17, 23, generator=generator).double()
@@ -62,7 +62,7 @@ def test_curvature_and_slope_are_those_of_the_jacobian(cutoff):
 @pytest.mark.parametrize("cutoff", CUTOFFS)
 @pytest.mark.parametrize("with_keys", [False, True])
 def test_they_are_those_of_the_compiled_engine(cutoff, with_keys):
-    gaussians, cameras, residuals, weights = scene(helpers_render.cloud, 60)
+    gaussians, cameras, residuals, weights = scene(helpers_engines.cloud, 60)
     settings = RenderSettings(cutoff=cutoff)
     keys = torch.rand(2, 2, 60, generator=torch.Generator().manual_seed(3))
     options = {"sort_depths": keys} if with_keys else {}
@@ -77,8 +77,8 @@ def test_they_are_those_of_the_compiled_engine(cutoff, with_keys):
 @pytest.mark.parametrize(("chains", "size"), [(0, 4), (2, 0)])
 def test_nothing_to_measure(chains, size):
     gaussians, cameras = (
-        helpers_render.cloud(chains, size, 0),
-        helpers_render.cameras_in_a_row(2, 4, 5),
+        helpers_engines.cloud(chains, size, 0),
+        helpers_engines.cameras_in_a_row(2, 4, 5),
     )
     residuals, weights = torch.ones(chains, 2, 4, 5, 3), torch.ones(chains, 2, 4, 5)
     found = pair_statistics.measure(gaussians, cameras, RenderSettings(), residuals, weights)
