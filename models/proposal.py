@@ -7,6 +7,7 @@ posterior.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -56,8 +57,16 @@ class DepthProposal:
 
     def bucket(self, depth: Float[Tensor, "*chain gaussian"]) -> Int[Tensor, "*chain gaussian"]:
         """Index of the bucket that a depth lies in."""
-        relative = geometry.depth_to_relative_disparity(depth, self.near, self.far)
-        return (relative * self.num_buckets).long().clamp(0, self.num_buckets - 1)
+        start, slope = self._bucket_line
+        # Truncation is downward here, and what rounding leaves outside the range is put back.
+        scaled = torch.addcmul(start, slope, depth.reciprocal(), value=-1.0)
+        return scaled.long().clamp_(0, self.num_buckets - 1)
+
+    @cached_property
+    def _bucket_line(self) -> tuple[Tensor, Tensor]:
+        """a and b of a - b / depth, the relative disparity in buckets."""
+        slope = self.num_buckets / (1.0 / self.near - 1.0 / self.far)
+        return slope / self.near, slope
 
     def bucket_centre(
         self, bucket: Int[Tensor, "*chain gaussian"]
@@ -133,7 +142,40 @@ class DepthProposal:
         A function of the buckets alone, so that the picture is smooth in the depths inside them
         (design/posterior.md, section 4b).
         """
-        centres = self.bucket_centre(self.bucket(depth.detach()))
+        return self._centres_in(self.bucket_centre(self.bucket(depth.detach())), cameras)
+
+    def sort_ranks(
+        self, depth: Float[Tensor, "chain gaussian"]
+    ) -> Float[Tensor, "chain view gaussian"]:
+        """The order of :meth:`sort_depths` in the proposal's own cameras, looked up.
+
+        Ranks of the bucket centres among those of all Gaussians and buckets, equal where the
+        depths are equal.
+        """
+        ranks = self._rank_table
+        own = torch.arange(len(self), device=depth.device) * self.num_buckets
+        row = (self.bucket(depth.detach()) + own).flatten()
+        found = [table.index_select(0, row).reshape(depth.shape) for table in ranks]
+        return torch.stack(found, dim=1)
+
+    @cached_property
+    def _rank_table(self) -> Float[Tensor, "view gaussian_bucket"]:
+        """Rank of every bucket centre in every camera, whole numbers as floats."""
+        buckets = torch.arange(self.num_buckets, device=self.offsets.device)
+        keys = torch.stack(
+            [self._centres_in(self.bucket_centre(b.expand(len(self))), self.cameras) for b in buckets]
+        )
+        views = [
+            torch.unique(of_view.t().reshape(-1), return_inverse=True)[1]
+            for of_view in keys.unbind(1)
+        ]
+        ranks = torch.stack(views)
+        # Whole numbers up to 2^24 are exact in float32, which renderers need not sort first.
+        return ranks.to(torch.float32 if int(ranks.max()) <= 2**24 else torch.float64)
+
+    def _centres_in(
+        self, centres: Float[Tensor, "*chain gaussian"], cameras: Cameras
+    ) -> Float[Tensor, "*chain view gaussian"]:
         points = self.origins + centres[..., None] * self.directions
         return geometry.world_to_camera(points, cameras)[..., 2]
 

@@ -189,6 +189,8 @@ class SplatModel:
         """Keys of the depth order in every camera; None for the order of centres."""
         if self.config.order == "center":
             return None
+        if cameras is self.proposal.cameras:
+            return self.proposal.sort_ranks(depth)
         return self.proposal.sort_depths(depth, cameras)
 
     def render(
