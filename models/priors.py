@@ -12,12 +12,7 @@ import torch
 from pyro.distributions import Beta, InverseGamma, TorchDistribution, TransformedDistribution
 from torch import Size, Tensor
 from torch.distributions import biject_to, constraints, transform_to
-from torch.distributions.transforms import (
-    AffineTransform,
-    ComposeTransform,
-    PowerTransform,
-    Transform,
-)
+from torch.distributions.transforms import PowerTransform, Transform
 
 from bayes_splat import geometry
 from bayes_splat.models import logistic
@@ -44,10 +39,10 @@ class DepthRange(constraints.Constraint):
         return (value >= self.near) & (value <= self.far)
 
 
-class RelativeDisparityToDepth(Transform):
-    """(0, 1) to (near, far), linear in disparity, 0 to near."""
+class LogisticDepth(Transform):
+    """The real line to (near, far): relative disparity s(u), from there to depth; 0 is near."""
 
-    domain = constraints.unit_interval
+    domain = constraints.real
     bijective = True
     sign = 1
 
@@ -62,26 +57,27 @@ class RelativeDisparityToDepth(Transform):
 
     def __eq__(self, other: object) -> bool:
         return (
-            isinstance(other, RelativeDisparityToDepth)
+            isinstance(other, LogisticDepth)
             and torch.equal(self.near, other.near)
             and torch.equal(self.far, other.far)
         )
 
     def _call(self, x: Tensor) -> Tensor:
-        return geometry.relative_disparity_to_depth(x, self.near, self.far)
+        return logistic.reciprocal_line(x, 1.0 / self.near, 1.0 / self.far)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return geometry.depth_to_relative_disparity(y, self.near, self.far)
+        relative = geometry.depth_to_relative_disparity(y, self.near, self.far)
+        return logistic.logit(relative)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return 2.0 * torch.log(y) + torch.log(1.0 / self.near - 1.0 / self.far)
+        slope = 2.0 * torch.log(y) + torch.log(1.0 / self.near - 1.0 / self.far)
+        return logistic.log_density(x) + slope
 
 
 @biject_to.register(DepthRange)  # type: ignore[untyped-decorator]
 @transform_to.register(DepthRange)  # type: ignore[untyped-decorator]
 def _to_depth_range(constraint: DepthRange) -> Transform:
-    to_depth = RelativeDisparityToDepth(constraint.near, constraint.far)
-    return ComposeTransform([logistic.Logistic(), to_depth])
+    return LogisticDepth(constraint.near, constraint.far)
 
 
 class OpacityRange(constraints.Constraint):
@@ -100,7 +96,7 @@ class OpacityRange(constraints.Constraint):
 @biject_to.register(OpacityRange)  # type: ignore[untyped-decorator]
 @transform_to.register(OpacityRange)  # type: ignore[untyped-decorator]
 def _to_opacity_range(constraint: OpacityRange) -> Transform:
-    return ComposeTransform([logistic.Logistic(), AffineTransform(0.0, constraint.high)])
+    return logistic.StretchedLogistic(constraint.high)
 
 
 class UniformDisparity(TorchDistribution):

@@ -59,7 +59,7 @@ class DepthProposal:
         """Index of the bucket that a depth lies in."""
         start, slope = self._bucket_line
         # Truncation is downward here, and what rounding leaves outside the range is put back.
-        scaled = torch.addcmul(start, slope, depth.reciprocal(), value=-1.0)
+        scaled = start - slope * depth.reciprocal()
         return scaled.long().clamp_(0, self.num_buckets - 1)
 
     @cached_property
@@ -126,58 +126,58 @@ class DepthProposal:
     ) -> Gaussians:
         """The scene with its Gaussians at these depths; shapes and colours are the proposal's."""
         lead = depth.shape[:-1]
+        means, scales = self._placed(depth)
         return Gaussians(
-            means=self.origins + depth[..., None] * self.directions,
-            scales=depth[..., None] * self.footprints,
+            means=means,
+            scales=scales,
             rotations=self.rotations.expand(*lead, *self.rotations.shape),
             opacities=opacity,
             harmonics=self.harmonics.expand(*lead, *self.harmonics.shape),
         )
 
+    def _placed(self, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and scales."""
+        if depth.ndim == 2 and self._is_compiled(depth):
+            from bayes_splat.rendering import cpu_rays
+
+            return cpu_rays.place(depth, self.origins, self.directions, self.footprints)
+        depth = depth[..., None].to(self.origins.dtype)
+        return self.origins + depth * self.directions, depth * self.footprints
+
     def sort_depths(
-        self, depth: Float[Tensor, "chain gaussian"], cameras: Cameras
-    ) -> Float[Tensor, "chain view gaussian"]:
+        self, depth: Float[Tensor, "*chain gaussian"], cameras: Cameras
+    ) -> Float[Tensor, "*chain view gaussian"]:
         """Bucket order: camera z of every Gaussian's *bucket centre* in every camera.
 
         A function of the buckets alone, so that the picture is smooth in the depths inside them
-        (design/posterior.md, section 4b).
+        (design/posterior.md, section 4b). In the precision of the rays.
         """
-        return self._centres_in(self.bucket_centre(self.bucket(depth.detach())), cameras)
+        start, slope = self._own_lines if cameras is self.cameras else self._camera_lines(cameras)
+        if depth.ndim == 2 and self._is_compiled(depth):
+            from bayes_splat.rendering import cpu_rays  # late: loading numba takes a second
 
-    def sort_ranks(
-        self, depth: Float[Tensor, "chain gaussian"]
-    ) -> Float[Tensor, "chain view gaussian"]:
-        """The order of :meth:`sort_depths` in the proposal's own cameras, looked up.
-
-        Ranks of the bucket centres among those of all Gaussians and buckets, equal where the
-        depths are equal.
-        """
-        ranks = self._rank_table
-        own = torch.arange(len(self), device=depth.device) * self.num_buckets
-        row = (self.bucket(depth.detach()) + own).flatten()
-        found = [table.index_select(0, row).reshape(depth.shape) for table in ranks]
-        return torch.stack(found, dim=1)
+            ends = 1.0 / self.near, 1.0 / self.far
+            return cpu_rays.sort_keys(
+                depth, *self._bucket_line, *ends, self.num_buckets, start, slope
+            )
+        centres = self.bucket_centre(self.bucket(depth.detach()))[..., None, :]
+        return (start + slope * centres).to(self.origins.dtype)
 
     @cached_property
-    def _rank_table(self) -> Float[Tensor, "view gaussian_bucket"]:
-        """Rank of every bucket centre in every camera, whole numbers as floats."""
-        buckets = torch.arange(self.num_buckets, device=self.offsets.device)
-        keys = torch.stack(
-            [self._centres_in(self.bucket_centre(b.expand(len(self))), self.cameras) for b in buckets]
-        )
-        views = [
-            torch.unique(of_view.t().reshape(-1), return_inverse=True)[1]
-            for of_view in keys.unbind(1)
-        ]
-        ranks = torch.stack(views)
-        # Whole numbers up to 2^24 are exact in float32, which renderers need not sort first.
-        return ranks.to(torch.float32 if int(ranks.max()) <= 2**24 else torch.float64)
+    def _own_lines(self) -> tuple[Tensor, Tensor]:
+        return self._camera_lines(self.cameras)
 
-    def _centres_in(
-        self, centres: Float[Tensor, "*chain gaussian"], cameras: Cameras
-    ) -> Float[Tensor, "*chain view gaussian"]:
-        points = self.origins + centres[..., None] * self.directions
-        return geometry.world_to_camera(points, cameras)[..., 2]
+    def _camera_lines(self, cameras: Cameras) -> tuple[Tensor, Tensor]:
+        """a and b [view gaussian] of a + b depth, camera z in other cameras, float64."""
+        towards = cameras.extrinsics[:, None, :3, 2].double()
+        offset = self.origins.double() - cameras.extrinsics[:, None, :3, 3].double()
+        return (
+            geometry.sum_terms(offset * towards, axis=-1),
+            geometry.sum_terms(self.directions.double() * towards, axis=-1),
+        )
+
+    def _is_compiled(self, depth: Tensor) -> bool:
+        return depth.device.type == "cpu" and self.origins.dtype == torch.float32
 
     def _depth_at(self, relative: Tensor) -> Tensor:
         return geometry.relative_disparity_to_depth(relative, self.near, self.far)

@@ -180,8 +180,7 @@ class SplatModel:
         self, depth: Float[Tensor, "chain gaussian"], opacity: Float[Tensor, "chain gaussian"]
     ) -> Gaussians:
         """The scene of every chain, in the renderer's precision."""
-        dtype = self.proposal.harmonics.dtype
-        return self.proposal.gaussians(depth.to(dtype), opacity.to(dtype))
+        return self.proposal.gaussians(depth, opacity.to(self.proposal.harmonics.dtype))
 
     def sort_depths(
         self, depth: Float[Tensor, "chain gaussian"], cameras: Cameras
@@ -189,8 +188,6 @@ class SplatModel:
         """Keys of the depth order in every camera; None for the order of centres."""
         if self.config.order == "center":
             return None
-        if cameras is self.proposal.cameras:
-            return self.proposal.sort_ranks(depth)
         return self.proposal.sort_depths(depth, cameras)
 
     def render(
