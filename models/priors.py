@@ -187,9 +187,7 @@ class StretchedBeta(TorchDistribution):
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "StretchedBeta":
         """The same for a larger batch."""
-        return StretchedBeta(
-            self.concentration1, self.concentration0, self.high, Size(batch_shape)
-        )
+        return StretchedBeta(self.concentration1, self.concentration0, self.high, Size(batch_shape))
 
     def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - torch's signature
         """Values, float64, off both ends by a rounding at least."""

@@ -114,7 +114,9 @@ def sort_key_rows(  # type: ignore[no-untyped-def]
         centres = np.empty(last - first)
         for i in range(first, last):
             where = bucket_start[i] - bucket_slope[i] * (1.0 / depth[chain, i])
-            bucket = min(np.floor(max(where, 0.0)), num_buckets - 1.0)
+            bucket = 0.0
+            if where > 0.0:  # not for NaN
+                bucket = min(np.floor(where), num_buckets - 1.0)
             share = (bucket + 0.5) / num_buckets
             centres[i - first] = 1.0 / (
                 (1.0 - share) * near_disparity[i] + share * far_disparity[i]
