@@ -145,7 +145,8 @@ def statistics(draws: Shaped[np.ndarray, "chain draw *quantity"]) -> Statistics:
 def only_rhat(draws: Shaped[np.ndarray, "chain draw *quantity"]) -> Statistics:
     """R-hat alone, the rest NaN: all that a map of R-hat needs, at a part of the time."""
     unknown = np.full(draws.shape[2:], np.nan)
-    return Statistics(*[unknown] * 7, rhat=convergence.rhat(draws))
+    others = {name: unknown for name in Statistics._fields if name != "rhat"}
+    return Statistics(**others, rhat=convergence.rhat(draws))
 
 
 def diagnose_pixels(

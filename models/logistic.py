@@ -104,4 +104,5 @@ class _LogDensity(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (u,) = ctx.saved_tensors
-        return gradient * (-0.5 * u).tanh_()
+        slope: Tensor = (-0.5 * u).tanh_().mul_(gradient)
+        return slope

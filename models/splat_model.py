@@ -83,10 +83,11 @@ class SplatModel:
             noise_scale = pyro.sample("noise_scale", self.noise_prior())
         image = self.likelihood(depth, opacity, noise_scale, pixels)
         observed = self.photographs(pixels)
-        batch = image.batch_shape if observed.ndim > len(image.event_shape) else ()
+        if observed.ndim > len(image.event_shape):  # every chain has its own
+            observed = observed.unsqueeze(1) if image.batch_shape else observed.squeeze(0)
         chosen = self.num_pixels if pixels is None else pixels.shape[-1]
         with pyro.poutine.scale(scale=self.num_pixels / chosen):
-            pyro.sample("image", image, obs=observed.reshape(*batch, *image.event_shape))
+            pyro.sample("image", image, obs=observed)
 
     def likelihood(
         self,

@@ -174,7 +174,7 @@ class PyroTarget:
 
     def _energy(self, position: Position, batch: Batch | None) -> Float[Tensor, " chain"]:
         """Minus the log joint, as it comes: possibly NaN."""
-        values = self._values(position)
+        values = self.constrain(position)
         if self.is_vectorized:
             return -self._log_joint_of_chains(values, batch, position)
         runs = [
@@ -187,16 +187,10 @@ class PyroTarget:
         ]
         return -torch.stack(runs)
 
-    def _values(self, position: Position) -> dict[str, Tensor]:
-        """What the model's sites are at a position, in the precision that it expects."""
-        return {
-            name: site.transform(position[name]).to(site.dtype) for name, site in self.sites.items()
-        }
-
     def _log_joint_of_chains(
         self, values: dict[str, Tensor], batch: Batch | None, position: Position | None = None
     ) -> Float[Tensor, " chain"]:
-        """Log joint of constrained values [chain, ...] from one run of the model.
+        """Log joint of constrained values [chain, ...], float64, from one run of the model.
 
         With their ``position`` it is the density of that: Jacobians are included.
         """
@@ -246,7 +240,8 @@ class PyroTarget:
         A latent site may know its density over its own unconstrained coordinate: its distribution
         then has a method ``log_prob_unconstrained``, which stands for both.
         """
-        model = poutine.condition(self.model, data=values)
+        data = {name: value.to(self.sites[name].dtype) for name, value in values.items()}
+        model = poutine.condition(self.model, data=data)
         terms, jacobians, latent = {}, [], set()
         # Candidates may lie anywhere: a bad value is an infinite energy, never an exception.
         with poutine.block(), traces.clean_param_store(), pyro.validation_enabled(False):
@@ -260,7 +255,7 @@ class PyroTarget:
                 terms[name] = _log_prob(node, place)
                 if place is not None and not _knows_coordinate(node):
                     transform = self.sites[name].transform
-                    jacobians.append(transform.log_abs_det_jacobian(place, values[name].double()))
+                    jacobians.append(transform.log_abs_det_jacobian(place, values[name]))
         if latent != set(values):
             raise ValueError(
                 f"site {min(latent ^ set(values))!r} is there for some values of the other sites"
@@ -280,7 +275,7 @@ class PyroTarget:
     @torch.no_grad()
     def _broadcasts(self, position: Position) -> bool:
         """Whether one run for all chains gives what one run a chain gives."""
-        values = self._values(position)
+        values = self.constrain(position)
         chains = positions.num_chains(position)
         alone = [self._log_joint({n: v[i] for n, v in values.items()}, None) for i in range(chains)]
         try:

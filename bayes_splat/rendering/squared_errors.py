@@ -85,4 +85,6 @@ def reference_cell_squared_errors(
     height, width = squares.shape[-2:]
     padded = torch.nn.functional.pad(squares, (0, -width % cell, 0, -height % cell))
     # Columns first, then rows: sums down to one number would depend on threads.
-    return padded.unflatten(-1, (-1, cell)).sum(-1).unflatten(-2, (-1, cell)).sum(-2)
+    by_column: Tensor = padded.unflatten(-1, (-1, cell)).sum(-1)
+    sums: Tensor = by_column.unflatten(-2, (-1, cell)).sum(-2)
+    return sums

@@ -167,16 +167,18 @@ def padded(model: SplatModel, sites: dict[str, Tensor]) -> Tensor:
 def test_photographs_drawn_from_the_model_come_from_its_likelihood():
     model = exact_model(noise="per_view")
     sites = {name: value[0] for name, value in scenes.prior_draws(model, 1).items()}
-    free = poutine.uncondition(poutine.condition(model, data=sites))
+    free = poutine.condition(poutine.uncondition(model), data=sites)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        node = poutine.trace(poutine.condition(free, data=sites)).get_trace().nodes["image"]
+        node = poutine.trace(free).get_trace().nodes["image"]
+    drawn, noise = node["value"], node["fn"]
+    assert drawn is not None
     colors = model.predict_pixels(sites["depth"], sites["opacity"]).reshape(2, 3, 4, 3)
-    assert node["value"].shape == colors.shape
-    standard = (node["value"] - colors) / sites["noise_scale"][:, None, None, None]
+    assert drawn.shape == colors.shape
+    standard = (drawn - colors) / sites["noise_scale"][:, None, None, None]
     assert abs(float(standard.mean())) < scenes.LIMIT / 72**0.5
     assert abs(float(standard.square().mean()) - 1) < scenes.LIMIT * (2 / 72) ** 0.5
-    assert torch.equal(node["fn"].mean, colors)
+    assert torch.equal(noise.mean, colors)
 
 
 def test_chains_that_cannot_be_drawn_have_infinite_energy(monkeypatch):
