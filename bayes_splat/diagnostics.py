@@ -142,12 +142,21 @@ def statistics(draws: Shaped[np.ndarray, "chain draw *quantity"]) -> Statistics:
     )
 
 
+def only_rhat(draws: Shaped[np.ndarray, "chain draw *quantity"]) -> Statistics:
+    """R-hat alone, the rest NaN: all that a map of R-hat needs, at a part of the time."""
+    unknown = np.full(draws.shape[2:], np.nan)
+    others = {name: unknown for name in Statistics._fields if name != "rhat"}
+    return Statistics(**others, rhat=convergence.rhat(draws))
+
+
 def diagnose_pixels(
     color: Float[np.ndarray, "chain draw pixel 3"],
     depth: Float[np.ndarray, "chain draw pixel"],
     alpha: Float[np.ndarray, "chain draw pixel"] | None = None,
+    *,
+    summarise: Callable[[np.ndarray], Statistics] = statistics,
 ) -> PixelDiagnostics:
-    """Statistics of the renders at chosen target pixels.
+    """Statistics of the renders at chosen target pixels: ``statistics``, or ``only_rhat``.
 
     Chains that stand still at different values get R-hat infinity; a quantity with one value in all
     draws gets NaN and is marked as constant.
@@ -161,7 +170,7 @@ def diagnose_pixels(
         is_constant = np.asarray(np.ptp(values, axis=(0, 1)) == 0)
     return PixelDiagnostics(
         quantities=("red", "green", "blue", "depth", "alpha")[: values.shape[-1]],
-        statistics=statistics(values),
+        statistics=summarise(values),
         is_constant=is_constant,
         is_covered=np.asarray((values != 0).any((0, 1, 3))),
         num_chains=num_chains,

@@ -279,7 +279,7 @@ def _write(
     site_table.write_table(out / "summary.csv", site_table.site_table(sites, judged))
     export.write_ply(out / "scene.ply", mean_scene(model, draws))
     shape = (len(targets), *targets.cameras.image_shape)
-    found = diagnostics.diagnose_pixels(mapped.color, mapped.depth)
+    found = diagnostics.diagnose_pixels(mapped.color, mapped.depth, summarise=diagnostics.only_rhat)
     report.write_targets(
         out,
         targets.names,

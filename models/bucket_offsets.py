@@ -5,13 +5,16 @@ positions inside the buckets (design/posterior.md, section 4b). Gradient kernels
 of bucket are left to local moves without gradients.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bayes_splat.models import logistic
 from bayes_splat.models.blocks import Position
 
 _EDGE = 1e-9
@@ -54,9 +57,12 @@ class BucketOffsets:
 
     def insert(self, block: Position, position: Position) -> Position:
         """The position with its depths moved inside their buckets."""
-        offset = torch.sigmoid(block["offset"]).clamp(_EDGE, 1.0 - _EDGE)
-        relative = (self.bucket(position) + offset) / self.num_buckets
-        return {**position, "depth": torch.logit(relative)}
+        return {**position, "depth": self.depth(block["offset"], self.bucket(position))}
+
+    def depth(self, offset: Tensor, bucket: Tensor) -> Tensor:
+        """The unconstrained depth x of an unconstrained offset y in a bucket."""
+        inside = torch.sigmoid(offset).clamp(_EDGE, 1.0 - _EDGE)
+        return torch.logit((bucket + inside) / self.num_buckets)
 
     def bucket(self, position: Position) -> Tensor:
         """Bucket of every depth, as float64."""
@@ -71,15 +77,22 @@ class OffsetTarget:
     coordinates: BucketOffsets
     position: Position
 
+    @cached_property
+    def _bucket(self) -> Tensor:
+        return self.coordinates.bucket(self.position)
+
+    def _insert(self, block: Position) -> Position:
+        return {**self.position, "depth": self.coordinates.depth(block["offset"], self._bucket)}
+
     def potential_energy(self, block: Position) -> Float[Tensor, " chain"]:
         """Minus the log density of y up to a constant that depends on the buckets only."""
-        moved = self.coordinates.insert(block, self.position)
-        slope, _ = self._log_slope(block["offset"], moved["depth"])
-        return self.coordinates.target.potential_energy(moved) - slope.sum(-1)
+        moved = self._insert(block)
+        log_slope, _ = self._log_slope(block["offset"], moved["depth"])
+        return self.coordinates.target.potential_energy(moved) - log_slope.sum(-1)
 
     def potential_and_gradient(self, block: Position) -> tuple[Float[Tensor, " chain"], Position]:
         """The same with its gradient in y."""
-        moved = self.coordinates.insert(block, self.position)
+        moved = self._insert(block)
         energy, gradient = self.coordinates.target.potential_and_gradient(moved)
         log_slope, log_slope_gradient = self._log_slope(block["offset"], moved["depth"])
         chained = gradient["depth"] * log_slope.exp() - log_slope_gradient
@@ -87,8 +100,8 @@ class OffsetTarget:
 
     def _log_slope(self, y: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """log dx/dy and its derivative: dx/dy = f (1 - f) / (Z r (1 - r))."""
-        log_f = torch.nn.functional.logsigmoid(y) + torch.nn.functional.logsigmoid(-y)
-        log_r = torch.nn.functional.logsigmoid(x) + torch.nn.functional.logsigmoid(-x)
-        log_slope = log_f - log_r - torch.log(torch.tensor(float(self.coordinates.num_buckets)))
-        gradient = (1.0 - 2.0 * torch.sigmoid(y)) - (1.0 - 2.0 * torch.sigmoid(x)) * log_slope.exp()
+        log_slope = logistic.log_density(y) - logistic.log_density(x)
+        log_slope = log_slope.sub_(math.log(self.coordinates.num_buckets))
+        # 1 - 2 sigmoid(y) = -tanh(y / 2)
+        gradient = (0.5 * x).tanh_().mul_(log_slope.exp()).sub_((0.5 * y).tanh_())
         return log_slope, gradient

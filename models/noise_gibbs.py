@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from bayes_splat.models import blocks
+from bayes_splat.models import blocks, likelihood
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
 from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.rendering import squared_errors
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def squared_residuals(
     opacity: Float[Tensor, "chain gaussian"],
 ) -> Float[Tensor, "chain view"]:
     """Sum of squared colour differences to every context photograph, float64."""
-    observed, _ = model.observed()
-    squares = (model.predict_pixels(depth, opacity) - observed).square().sum(-1)
-    return rearrange(squares, "chain (view p) -> chain view p", view=model.num_views).sum(-1)
+    sums = likelihood.cell_sums(
+        model.pictures(depth, opacity), model.photographs(), squared_errors.STRIP
+    )
+    return sums.sum(-1).sum(-1)

@@ -1,19 +1,21 @@
-"""Prior distributions of the sites, with the coordinates in which chains move."""
+"""Prior distributions of the sites, with the coordinates in which chains move.
 
+Some know their density in those coordinates, Jacobian included, as ``log_prob_unconstrained``: what
+cancels on paper is then never computed, and samplers ask for nothing else.
+"""
+
+import math
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
-from pyro.distributions import AffineBeta, InverseGamma, TorchDistribution, TransformedDistribution
+from pyro.distributions import Beta, InverseGamma, TorchDistribution, TransformedDistribution
 from torch import Size, Tensor
 from torch.distributions import biject_to, constraints, transform_to
-from torch.distributions.transforms import (
-    ComposeTransform,
-    PowerTransform,
-    SigmoidTransform,
-    Transform,
-)
+from torch.distributions.transforms import PowerTransform, Transform
 
 from bayes_splat import geometry
+from bayes_splat.models import logistic
 from bayes_splat.models.proposal import DepthProposal
 
 MAX_OPACITY = 0.999
@@ -37,10 +39,10 @@ class DepthRange(constraints.Constraint):
         return (value >= self.near) & (value <= self.far)
 
 
-class RelativeDisparityToDepth(Transform):
-    """(0, 1) to (near, far), linear in disparity, 0 to near."""
+class LogisticDepth(Transform):
+    """The real line to (near, far): relative disparity s(u), from there to depth; 0 is near."""
 
-    domain = constraints.unit_interval
+    domain = constraints.real
     bijective = True
     sign = 1
 
@@ -55,26 +57,46 @@ class RelativeDisparityToDepth(Transform):
 
     def __eq__(self, other: object) -> bool:
         return (
-            isinstance(other, RelativeDisparityToDepth)
+            isinstance(other, LogisticDepth)
             and torch.equal(self.near, other.near)
             and torch.equal(self.far, other.far)
         )
 
     def _call(self, x: Tensor) -> Tensor:
-        return geometry.relative_disparity_to_depth(x, self.near, self.far)
+        return logistic.reciprocal_line(x, 1.0 / self.near, 1.0 / self.far)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return geometry.depth_to_relative_disparity(y, self.near, self.far)
+        relative = geometry.depth_to_relative_disparity(y, self.near, self.far)
+        return logistic.logit(relative)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        return 2.0 * torch.log(y) + torch.log(1.0 / self.near - 1.0 / self.far)
+        slope = 2.0 * torch.log(y) + torch.log(1.0 / self.near - 1.0 / self.far)
+        return logistic.log_density(x) + slope
 
 
 @biject_to.register(DepthRange)  # type: ignore[untyped-decorator]
 @transform_to.register(DepthRange)  # type: ignore[untyped-decorator]
 def _to_depth_range(constraint: DepthRange) -> Transform:
-    to_depth = RelativeDisparityToDepth(constraint.near, constraint.far)
-    return ComposeTransform([SigmoidTransform(), to_depth])
+    return LogisticDepth(constraint.near, constraint.far)
+
+
+class OpacityRange(constraints.Constraint):
+    """Opacities in (0, high), with a logistic coordinate."""
+
+    event_dim = 0
+
+    def __init__(self, high: float) -> None:
+        self.high = high
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value >= 0.0) & (value <= self.high)
+
+
+@biject_to.register(OpacityRange)  # type: ignore[untyped-decorator]
+@transform_to.register(OpacityRange)  # type: ignore[untyped-decorator]
+def _to_opacity_range(constraint: OpacityRange) -> Transform:
+    return logistic.StretchedLogistic(constraint.high)
 
 
 class UniformDisparity(TorchDistribution):
@@ -105,6 +127,10 @@ class UniformDisparity(TorchDistribution):
         """Log density over depth, -inf outside the range."""
         density = -2.0 * torch.log(value) - torch.log(1.0 / self.near - 1.0 / self.far)
         return torch.where(self.support.check(value), density, -torch.inf)
+
+    def log_prob_unconstrained(self, coordinate: Tensor) -> Tensor:
+        """Log density of ``biject_to(support).inv(depth)``: the logistic distribution."""
+        return logistic.log_density(coordinate)
 
 
 class ProposalDepth(TorchDistribution):
@@ -138,17 +164,71 @@ class ProposalDepth(TorchDistribution):
         return self.proposal.log_prob(value)
 
 
-def opacity_prior(concentration1: float, concentration0: float) -> TorchDistribution:
+class StretchedBeta(TorchDistribution):
+    """high x with x ~ Beta(concentration1, concentration0)."""
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        concentration1: float,
+        concentration0: float,
+        high: float,
+        batch_shape: Size = Size(),  # noqa: B008 - torch's signature
+    ) -> None:
+        self.concentration1, self.concentration0 = concentration1, concentration0
+        self.high = high
+        super().__init__(batch_shape, validate_args=False)
+
+    @property
+    def support(self) -> OpacityRange:
+        """(0, high)."""
+        return OpacityRange(self.high)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "StretchedBeta":
+        """The same for a larger batch."""
+        return StretchedBeta(self.concentration1, self.concentration0, self.high, Size(batch_shape))
+
+    def sample(self, sample_shape: Any = Size()) -> Tensor:  # noqa: B008 - torch's signature
+        """Values, float64, off both ends by a rounding at least."""
+        one, zero = (
+            torch.full(self.batch_shape, c, dtype=torch.float64)
+            for c in (self.concentration1, self.concentration0)
+        )
+        share: Tensor = Beta(one, zero, validate_args=False).sample(sample_shape)
+        tiny = torch.finfo(torch.float64).eps
+        return self.high * share.clamp(tiny, 1.0 - tiny)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density; -inf outside the range."""
+        share = value / self.high
+        density = (
+            torch.special.xlogy(self.concentration1 - 1.0, share)
+            + torch.special.xlog1py(self.concentration0 - 1.0, -share)
+            + (self._log_normaliser - math.log(self.high))
+        )
+        return torch.where(self.support.check(value), density, -torch.inf)
+
+    def log_prob_unconstrained(self, coordinate: Tensor) -> Tensor:
+        """Log density of u = logit(value / high): a log s(u) + b log s(-u) - log B(a, b)."""
+        a, b = self.concentration1, self.concentration0
+        density = logistic.log_density(coordinate)
+        if a != b or a + b != 2.0:
+            density = 0.5 * (a + b) * density + 0.5 * (a - b) * coordinate
+        return density + self._log_normaliser if self._log_normaliser else density
+
+    @property
+    def _log_normaliser(self) -> float:
+        a, b = self.concentration1, self.concentration0
+        return math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+
+
+def opacity_prior(concentration1: float, concentration0: float) -> StretchedBeta:
     """Beta(concentration1, concentration0) stretched to (0, MAX_OPACITY)."""
-    return AffineBeta(
-        torch.tensor(concentration1, dtype=torch.float64),
-        torch.tensor(concentration0, dtype=torch.float64),
-        torch.tensor(0.0, dtype=torch.float64),
-        torch.tensor(MAX_OPACITY, dtype=torch.float64),
-        validate_args=False,
-    )
+    return StretchedBeta(concentration1, concentration0, MAX_OPACITY)
 
 
+@cache
 def noise_prior(concentration: float, rate: float) -> TorchDistribution:
     """Noise scale whose square is InverseGamma(concentration, rate): conjugate to Normal noise."""
     variance = InverseGamma(

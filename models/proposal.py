@@ -7,6 +7,7 @@ posterior.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -56,8 +57,16 @@ class DepthProposal:
 
     def bucket(self, depth: Float[Tensor, "*chain gaussian"]) -> Int[Tensor, "*chain gaussian"]:
         """Index of the bucket that a depth lies in."""
-        relative = geometry.depth_to_relative_disparity(depth, self.near, self.far)
-        return (relative * self.num_buckets).long().clamp(0, self.num_buckets - 1)
+        start, slope = self._bucket_line
+        # Truncation is downward here, and what rounding leaves outside the range is put back.
+        scaled = start - slope * depth.reciprocal()
+        return scaled.long().clamp_(0, self.num_buckets - 1)
+
+    @cached_property
+    def _bucket_line(self) -> tuple[Tensor, Tensor]:
+        """a and b of a - b / depth, the relative disparity in buckets."""
+        slope = self.num_buckets / (1.0 / self.near - 1.0 / self.far)
+        return slope / self.near, slope
 
     def bucket_centre(
         self, bucket: Int[Tensor, "*chain gaussian"]
@@ -117,25 +126,58 @@ class DepthProposal:
     ) -> Gaussians:
         """The scene with its Gaussians at these depths; shapes and colours are the proposal's."""
         lead = depth.shape[:-1]
+        means, scales = self._placed(depth)
         return Gaussians(
-            means=self.origins + depth[..., None] * self.directions,
-            scales=depth[..., None] * self.footprints,
+            means=means,
+            scales=scales,
             rotations=self.rotations.expand(*lead, *self.rotations.shape),
             opacities=opacity,
             harmonics=self.harmonics.expand(*lead, *self.harmonics.shape),
         )
 
+    def _placed(self, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and scales."""
+        if depth.ndim == 2 and self._is_compiled(depth):
+            from bayes_splat.rendering import cpu_rays
+
+            return cpu_rays.place(depth, self.origins, self.directions, self.footprints)
+        depth = depth[..., None].to(self.origins.dtype)
+        return self.origins + depth * self.directions, depth * self.footprints
+
     def sort_depths(
-        self, depth: Float[Tensor, "chain gaussian"], cameras: Cameras
-    ) -> Float[Tensor, "chain view gaussian"]:
+        self, depth: Float[Tensor, "*chain gaussian"], cameras: Cameras
+    ) -> Float[Tensor, "*chain view gaussian"]:
         """Bucket order: camera z of every Gaussian's *bucket centre* in every camera.
 
         A function of the buckets alone, so that the picture is smooth in the depths inside them
-        (design/posterior.md, section 4b).
+        (design/posterior.md, section 4b). In the precision of the rays.
         """
-        centres = self.bucket_centre(self.bucket(depth.detach()))
-        points = self.origins + centres[..., None] * self.directions
-        return geometry.world_to_camera(points, cameras)[..., 2]
+        start, slope = self._own_lines if cameras is self.cameras else self._camera_lines(cameras)
+        if depth.ndim == 2 and self._is_compiled(depth):
+            from bayes_splat.rendering import cpu_rays  # late: loading numba takes a second
+
+            ends = 1.0 / self.near, 1.0 / self.far
+            return cpu_rays.sort_keys(
+                depth, *self._bucket_line, *ends, self.num_buckets, start, slope
+            )
+        centres = self.bucket_centre(self.bucket(depth.detach()))[..., None, :]
+        return (start + slope * centres).to(self.origins.dtype)
+
+    @cached_property
+    def _own_lines(self) -> tuple[Tensor, Tensor]:
+        return self._camera_lines(self.cameras)
+
+    def _camera_lines(self, cameras: Cameras) -> tuple[Tensor, Tensor]:
+        """a and b [view gaussian] of a + b depth, camera z in other cameras, float64."""
+        towards = cameras.extrinsics[:, None, :3, 2].double()
+        offset = self.origins.double() - cameras.extrinsics[:, None, :3, 3].double()
+        return (
+            geometry.sum_terms(offset * towards, axis=-1),
+            geometry.sum_terms(self.directions.double() * towards, axis=-1),
+        )
+
+    def _is_compiled(self, depth: Tensor) -> bool:
+        return depth.device.type == "cpu" and self.origins.dtype == torch.float32
 
     def _depth_at(self, relative: Tensor) -> Tensor:
         return geometry.relative_disparity_to_depth(relative, self.near, self.far)

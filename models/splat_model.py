@@ -4,20 +4,26 @@ The model is an ordinary Pyro function; Pyro's NUTS and our kernels sample the v
 broadcasts over one leading chain axis.
 """
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyro
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int
-from pyro.distributions import Normal, TorchDistribution
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from bayes_splat.models import priors
+from bayes_splat.models import likelihood, priors
+from bayes_splat.models.likelihood import PhotographNoise
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.settings import ModelConfig
 from bayes_splat.rendering.renderer import Renderer
 from bayes_splat.types import Cameras, Gaussians, Rendering, Views
+
+_TAKES_NON_FINITE = "non_finite" in inspect.signature(Renderer.render).parameters
 
 
 @dataclass(frozen=True)
@@ -75,21 +81,64 @@ class SplatModel:
                 noise_scale = pyro.sample("noise_scale", self.noise_prior())
         else:
             noise_scale = pyro.sample("noise_scale", self.noise_prior())
-        colors = self.predict_pixels(depth, opacity, pixels)
-        observed, view = self.observed(pixels)
-        if self.config.noise == "per_view":
-            index = view.expand(*noise_scale.shape[:-1], view.shape[-1])
-            noise_scale = noise_scale.expand(*index.shape[:-1], -1).gather(-1, index)
-        chosen = observed.shape[-2]
-        with (
-            pyro.poutine.scale(scale=self.num_pixels / chosen),
-            pyro.plate("pixel", chosen, dim=-1),
-        ):
-            pyro.sample(
-                "image",
-                Normal(colors, noise_scale[..., None], validate_args=False).to_event(1),
-                obs=observed,
-            )
+        image = self.likelihood(depth, opacity, noise_scale, pixels)
+        observed = self.photographs(pixels)
+        if observed.ndim > len(image.event_shape):  # every chain has its own
+            observed = observed.unsqueeze(1) if image.batch_shape else observed.squeeze(0)
+        chosen = self.num_pixels if pixels is None else pixels.shape[-1]
+        with pyro.poutine.scale(scale=self.num_pixels / chosen):
+            pyro.sample("image", image, obs=observed)
+
+    def likelihood(
+        self,
+        depth: Float[Tensor, "*chain gaussian"],
+        opacity: Float[Tensor, "*chain gaussian"],
+        noise_scale: Float[Tensor, "..."],
+        pixels: Int[Tensor, "*chain pixel"] | None = None,
+    ) -> PhotographNoise:
+        """What the photographs, or chosen pixels of them, are drawn from.
+
+        Its batch has an axis of the plates after the axis of the chains, as the sites have.
+        """
+        batch = (*depth.shape[:-1], 1) if depth.ndim > 1 else ()
+        if self.config.noise == "global":
+            noise_scale = noise_scale[..., None]
+        elif batch:
+            noise_scale = noise_scale.unsqueeze(-2)
+        noise_scale = noise_scale.expand(*noise_scale.shape[:-1], self.num_views)
+        pictures = self.pictures(depth, opacity, pixels, non_finite="nan")
+        pictures = pictures.reshape(*batch, *pictures.shape[1:])
+        if pixels is None:
+            return PhotographNoise(pictures, noise_scale)
+        view = self._view_of(pixels).reshape(*batch, -1)
+        return PhotographNoise(pictures, noise_scale, view)
+
+    def cell_energies(
+        self, values: Mapping[str, Tensor], cell: int
+    ) -> Float[Tensor, "chain view rows columns"]:
+        """Minus the log likelihood by cells of the context photographs, float64, differentiable.
+
+        The sum over all cells is minus the log likelihood, normalising constant included. A chain
+        whose pictures are not finite has NaN there.
+
+        Args:
+            values: of the sites, [chain, ...].
+            cell: side of a cell, pixels; those at the right and lower edge may be smaller.
+        """
+        noise_scale = values["noise_scale"].reshape(len(values["depth"]), -1)
+        return likelihood.cell_energies(
+            self.pictures(values["depth"], values["opacity"], non_finite="nan"),
+            self.photographs(),
+            noise_scale.expand(-1, self.num_views),
+            cell,
+        )
+
+    def photographs(
+        self, pixels: Int[Tensor, "*chain pixel"] | None = None
+    ) -> Float[Tensor, "*picture 3"]:
+        """The photographed colours, [view height width 3], or of chosen pixels [*chain pixel 3]."""
+        images = rearrange(self.views.images, "view c h w -> view h w c")
+        return images if pixels is None else images.reshape(-1, 3)[pixels]
 
     def predict_pixels(
         self,
@@ -98,29 +147,41 @@ class SplatModel:
         pixels: Int[Tensor, "chain pixel"] | None = None,
     ) -> Float[Tensor, "*chain pixel 3"]:
         """Rendered colours of the context pixels in float64, flat over (view, height, width)."""
-        batched = depth.reshape(-1, depth.shape[-1]), opacity.reshape(-1, opacity.shape[-1])
-        rendering = self.render(*batched, self.views.cameras, pixels)
-        colors = rendering.colors
+        colors = self.pictures(depth, opacity, pixels)
         if pixels is None:
             colors = rearrange(colors, "chain view h w c -> chain (view h w) c")
         return colors.reshape(*depth.shape[:-1], *colors.shape[1:]).double()
+
+    def pictures(
+        self,
+        depth: Float[Tensor, "*chain gaussian"],
+        opacity: Float[Tensor, "*chain gaussian"],
+        pixels: Int[Tensor, "chain pixel"] | None = None,
+        *,
+        non_finite: str = "raise",
+    ) -> Float[Tensor, "chain *picture 3"]:
+        """Colours of the context views in the renderer's precision; one chain axis, always."""
+        batched = depth.reshape(-1, depth.shape[-1]), opacity.reshape(-1, opacity.shape[-1])
+        return self.render(*batched, self.views.cameras, pixels, non_finite=non_finite).colors
 
     def observed(
         self, pixels: Int[Tensor, "chain pixel"] | None = None
     ) -> tuple[Float[Tensor, "*chain pixel 3"], Int[Tensor, "*chain pixel"]]:
         """Photographed colours in float64 and the view of every pixel."""
-        height, width = self.views.cameras.image_shape
         colors = rearrange(self.views.images, "view c h w -> (view h w) c").double()
         if pixels is None:
             pixels = torch.arange(self.num_pixels, device=colors.device)
-        return colors[pixels], torch.div(pixels, height * width, rounding_mode="floor")
+        return colors[pixels], self._view_of(pixels)
+
+    def _view_of(self, pixels: Tensor) -> Tensor:
+        height, width = self.views.cameras.image_shape
+        return torch.div(pixels, height * width, rounding_mode="floor")
 
     def gaussians(
         self, depth: Float[Tensor, "chain gaussian"], opacity: Float[Tensor, "chain gaussian"]
     ) -> Gaussians:
         """The scene of every chain, in the renderer's precision."""
-        dtype = self.proposal.harmonics.dtype
-        return self.proposal.gaussians(depth.to(dtype), opacity.to(dtype))
+        return self.proposal.gaussians(depth, opacity.to(self.proposal.harmonics.dtype))
 
     def sort_depths(
         self, depth: Float[Tensor, "chain gaussian"], cameras: Cameras
@@ -136,11 +197,24 @@ class SplatModel:
         opacity: Float[Tensor, "chain gaussian"],
         cameras: Cameras,
         pixels: Int[Tensor, "chain pixel"] | None = None,
+        *,
+        non_finite: str = "raise",
     ) -> Rendering:
-        """Pictures of a position in any cameras: likelihood and predictions both use this."""
+        """Pictures of a position in any cameras: likelihood and predictions both use this.
+
+        Args:
+            depth, opacity: values of the sites.
+            cameras: of the wanted pictures.
+            pixels: as in :meth:`Renderer.render`.
+            non_finite: of a chain with Gaussians that are not finite: ``raise``, or ``nan`` for
+                pictures of NaN.
+        """
+        # Until every engine has the option the default is left out.
+        options: dict[str, Any] = {"non_finite": non_finite} if _TAKES_NON_FINITE else {}
         return self.renderer.render(
             self.gaussians(depth, opacity),
             cameras,
             sort_depths=self.sort_depths(depth, cameras),
             pixels=pixels,
+            **options,
         )

@@ -131,8 +131,8 @@ class RunningVariance(NamedTuple):
         mean, squares = {}, {}
         for site, value in position.items():
             delta = value - self.mean[site]
-            mean[site] = self.mean[site] + delta / count
-            squares[site] = self.squares[site] + delta * (value - mean[site])
+            mean[site] = torch.add(self.mean[site], delta, alpha=1.0 / count)
+            squares[site] = torch.addcmul(self.squares[site], delta, value - mean[site])
         return RunningVariance(count, mean, squares)
 
     def regularised(self) -> Position:
@@ -141,10 +141,8 @@ class RunningVariance(NamedTuple):
         n/(n + 5) s^2 + 5/(n + 5) 1e-3
         """
         weight = self.num_seen / (self.num_seen + _PRIOR_COUNT)
-        return {
-            site: weight * squares / max(self.num_seen - 1, 1) + (1.0 - weight) * _PRIOR_VARIANCE
-            for site, squares in self.squares.items()
-        }
+        share, floor = weight / max(self.num_seen - 1, 1), (1.0 - weight) * _PRIOR_VARIANCE
+        return {site: (share * squares).add_(floor) for site, squares in self.squares.items()}
 
 
 class DiagonalAdaptation(NamedTuple):

@@ -38,7 +38,8 @@ def step(
     moved = {}
     for site, value in position.items():
         scale = _half_variance(site, value, step_size, preconditioner)
-        moved[site] = value - scale * gradient[site] + (2.0 * scale).sqrt() * noise[site]
+        drifted = torch.addcmul(value, scale, gradient[site], value=-1.0)
+        moved[site] = drifted.addcmul_((2.0 * scale).sqrt(), noise[site])
     return moved
 
 
@@ -53,8 +54,32 @@ def log_density(
     terms = []
     for site, value in position.items():
         scale = _half_variance(site, value, step_size, preconditioner)
+        scale = torch.broadcast_to(scale, value.shape)
         residual = candidate[site] - value + scale * gradient[site]
         terms.append(-residual.square() / (4.0 * scale) - 0.5 * (4.0 * math.pi * scale).log())
+    return positions.total(terms)
+
+
+def log_ratio(
+    candidate: Position,
+    position: Position,
+    gradient: Position,
+    candidate_gradient: Position,
+    step_size: Float[Tensor, " chain"],
+    preconditioner: Position | None = None,
+) -> Float[Tensor, " chain"]:
+    """Log density of the step back over that of the step there: log q(x | x') - log q(x' | x).
+
+    With g, g' the gradients at x, x' it is sum (g + g') ((x' - x)/2 - eps M^-1 (g' - g)/4): the
+    normalising constants and the squares of x' - x have dropped out.
+    """
+    terms = []
+    for site, value in position.items():
+        scale = _half_variance(site, value, step_size, preconditioner)
+        here, there = gradient[site], candidate_gradient[site]
+        middle = (candidate[site] - value).mul_(0.5)
+        middle.addcmul_(scale, there - here, value=-0.25)
+        terms.append(middle.mul_(here + there))
     return positions.total(terms)
 
 
@@ -64,8 +89,6 @@ def _half_variance(
     step_size: Float[Tensor, " chain"],
     preconditioner: Position | None,
 ) -> Tensor:
-    """eps M^-1, broadcast to the shape of the site: half the variance of the step."""
+    """eps M^-1, which broadcasts against the site: half the variance of the step."""
     scale = positions.per_chain(step_size, value)
-    if preconditioner is not None:
-        scale = scale * preconditioner[site]
-    return torch.broadcast_to(scale, value.shape)
+    return scale if preconditioner is None else scale * preconditioner[site]

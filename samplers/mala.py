@@ -95,15 +95,10 @@ class MALA:
         )
         energy, gradient = self.target.potential_and_gradient(candidate)
         gradient = positions.finite_or_zero(gradient)
-        forwards = langevin.log_density(
-            candidate, state.position, state.gradient, step_size, inverse_mass
+        log_ratio = langevin.log_ratio(
+            candidate, state.position, state.gradient, gradient, step_size, inverse_mass
         )
-        backwards = langevin.log_density(
-            state.position, candidate, gradient, step_size, inverse_mass
-        )
-        acceptance_rate = metropolis.acceptance_rate(
-            state.potential_energy, energy, backwards - forwards
-        )
+        acceptance_rate = metropolis.acceptance_rate(state.potential_energy, energy, log_ratio)
         is_accepted = positions.rand(generators).to(energy.device) < acceptance_rate
 
         moved = MALAState(

@@ -1,5 +1,6 @@
 """Arithmetic on positions: dictionaries of tensors whose leading axis is the chain."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,7 +42,12 @@ def clone(position: Position) -> Position:
 
 
 def select(mask: Bool[Tensor, " chain"], chosen: Position, other: Position) -> Position:
-    """``chosen`` in the chains where ``mask`` holds, ``other`` elsewhere."""
+    """``chosen`` in the chains where ``mask`` holds, ``other`` elsewhere.
+
+    Where all chains agree that is one of the two itself, not a copy: values are never changed.
+    """
+    if bool(mask.all()):
+        return chosen
     return {
         site: torch.where(per_chain(mask, value), value, other[site])
         for site, value in chosen.items()
@@ -56,14 +62,24 @@ def per_chain(values: Tensor, like: Tensor) -> Tensor:
 def randn_like(generators: Generators, position: Position) -> Position:
     """Standard Normal noise of the shapes of ``position``, every chain from its own stream."""
     return {
-        site: torch.stack(
-            [
-                torch.randn(value.shape[1:], generator=generator, dtype=value.dtype)
-                for generator in generators
-            ]
-        ).to(value.device)
+        site: _normals(generators, value[0].numel()).reshape(value.shape).to(value)
         for site, value in position.items()
     }
+
+
+def _normals(generators: Generators, size: int) -> Float[Tensor, "chain size"]:
+    """Standard Normal numbers, float64, by the sine and cosine of Box and Muller (1958).
+
+    In whole arrays that is twice as fast as ``torch.randn``, which makes them one by one.
+    """
+    half = -(-size // 2)
+    uniform = torch.stack(
+        [torch.rand(2, half, generator=g, dtype=torch.float64) for g in generators]
+    )
+    # Uniform numbers lie in [0, 1): one minus them has a logarithm.
+    radius = (1.0 - uniform[:, 0]).log_().mul_(-2.0).sqrt_()
+    angle = uniform[:, 1] * (2.0 * math.pi)
+    return torch.cat([angle.cos().mul_(radius), angle.sin_().mul_(radius)], dim=1)[:, :size]
 
 
 def rand(generators: Generators) -> Float[Tensor, " chain"]:
@@ -79,8 +95,9 @@ def per_chain_sum(values: Float[Tensor, "chain ..."]) -> Float[Tensor, " chain"]
     """
     flat = values.to(torch.float64).reshape(len(values), -1)
     if flat.shape[1] > _ROW:
-        padded = torch.nn.functional.pad(flat, (0, -flat.shape[1] % _ROW))
-        flat = padded.reshape(len(flat), -1, _ROW).sum(-1)
+        if flat.shape[1] % _ROW:
+            flat = torch.nn.functional.pad(flat, (0, -flat.shape[1] % _ROW))
+        flat = flat.reshape(len(flat), -1, _ROW).sum(-1)
     return flat.sum(-1)
 
 
@@ -91,6 +108,9 @@ def total(terms: Sequence[Float[Tensor, "chain ..."]]) -> Float[Tensor, " chain"
 
 def is_finite(position: Position) -> Bool[Tensor, " chain"]:
     """Chains in which every element is finite."""
+    # Where the sums are finite all elements are; sums of finite ones may still overflow.
+    if bool(total(list(position.values())).isfinite().all()):
+        return torch.ones(num_chains(position), dtype=torch.bool, device=_device(position))
     finite = [value.isfinite().reshape(len(value), -1).all(1) for value in position.values()]
     return torch.stack(finite).all(0)
 
@@ -101,5 +121,15 @@ def finite_or_zero(gradient: Position) -> Position:
     Dropping the drift there keeps Metropolis kernels exact, as the rule looks at one point only and
     is applied in the same way forwards and backwards.
     """
-    zeros = {site: torch.zeros_like(value) for site, value in gradient.items()}
-    return select(is_finite(gradient), gradient, zeros)
+    return or_zero(is_finite(gradient), gradient)
+
+
+def or_zero(mask: Bool[Tensor, " chain"], gradient: Position) -> Position:
+    """``gradient`` in the chains where ``mask`` holds, zeros elsewhere."""
+    if bool(mask.all()):
+        return gradient
+    return select(mask, gradient, {site: torch.zeros_like(v) for site, v in gradient.items()})
+
+
+def _device(position: Position) -> torch.device:
+    return next(iter(position.values())).device

@@ -145,7 +145,7 @@ class PyroTarget:
         """
         with torch.enable_grad():
             names = list(position if sites is None else sites)
-            leaves = {name: position[name].detach().clone().requires_grad_() for name in names}
+            leaves = {name: position[name].detach().requires_grad_() for name in names}
             energy = self._energy({**position, **leaves}, batch)
             finite = energy.isfinite()
             gradients = torch.autograd.grad(
@@ -157,8 +157,7 @@ class PyroTarget:
             name: torch.zeros_like(leaves[name]) if slope is None else slope
             for name, slope in zip(names, gradients, strict=True)
         }
-        zeros = {name: torch.zeros_like(value) for name, value in gradient.items()}
-        return _finite_or_inf(energy.detach()), positions.select(finite, gradient, zeros)
+        return _finite_or_inf(energy.detach()), positions.or_zero(finite, gradient)
 
     def conditional(self, sites: Sequence[str]) -> "PyroConditional":
         """The block of the named sites, with all others held fixed.
@@ -175,67 +174,94 @@ class PyroTarget:
 
     def _energy(self, position: Position, batch: Batch | None) -> Float[Tensor, " chain"]:
         """Minus the log joint, as it comes: possibly NaN."""
-        chains = positions.num_chains(position)
-        values, terms = {}, []
-        for name, site in self.sites.items():
-            constrained = site.transform(position[name])
-            terms.append(site.transform.log_abs_det_jacobian(position[name], constrained))
-            values[name] = constrained.to(site.dtype)
-        log_jacobian = positions.total(terms)
+        values = self.constrain(position)
         if self.is_vectorized:
-            return -log_jacobian - self._log_joint_of_chains(values, chains, batch)
+            return -self._log_joint_of_chains(values, batch, position)
         runs = [
-            self._log_joint({name: value[chain] for name, value in values.items()}, batch)
-            for chain in range(chains)
+            self._log_joint(
+                {name: value[chain] for name, value in values.items()},
+                batch,
+                {name: value[chain] for name, value in position.items()},
+            )
+            for chain in range(positions.num_chains(position))
         ]
-        return -log_jacobian - torch.stack(runs)
+        return -torch.stack(runs)
 
     def _log_joint_of_chains(
-        self, values: dict[str, Tensor], chains: int, batch: Batch | None
+        self, values: dict[str, Tensor], batch: Batch | None, position: Position | None = None
     ) -> Float[Tensor, " chain"]:
-        """Log joint of constrained values [chain, ...] from one run of the model."""
-        padded = {}
-        for name, value in values.items():
-            padding = (1,) * (self.max_plate_nesting - self.sites[name].batch_ndim)
-            padded[name] = value.reshape(chains, *padding, *value.shape[1:])
+        """Log joint of constrained values [chain, ...], float64, from one run of the model.
+
+        With their ``position`` it is the density of that: Jacobians are included.
+        """
+        chains = positions.num_chains(values)
         ndim = 1 + self.max_plate_nesting
-        terms = self._log_probs(padded, batch, pyro.plate("_chains", chains, dim=-ndim))
+        terms, jacobians = self._log_probs(
+            self._padded(values),
+            batch,
+            None if position is None else self._padded(position),
+            pyro.plate("_chains", chains, dim=-ndim),
+        )
         for name, term in terms.items():
             if term.ndim != ndim or term.shape[0] != chains:
                 raise ValueError(
                     f"site {name!r} has log probabilities of shape {tuple(term.shape)} where the"
                     f" first of {ndim} axes should hold {chains} chains; pass vectorized=False"
                 )
-        return positions.total(list(terms.values()))
+        return positions.total([*terms.values(), *jacobians])
 
-    def _log_joint(self, values: dict[str, Tensor], batch: Batch | None) -> Float[Tensor, ""]:
-        """Log joint of the constrained values of one chain."""
-        terms = self._log_probs(values, batch, None)
-        return positions.total([term[None] for term in terms.values()])[0]
+    def _padded(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """[chain, ...] with the chain moved left of all plates of the model."""
+        return {
+            name: value.reshape(
+                len(value),
+                *(1,) * (self.max_plate_nesting - self.sites[name].batch_ndim),
+                *value.shape[1:],
+            )
+            for name, value in values.items()
+        }
+
+    def _log_joint(
+        self, values: dict[str, Tensor], batch: Batch | None, position: Position | None = None
+    ) -> Float[Tensor, ""]:
+        """Log joint of the constrained values of one chain, or of their position."""
+        terms, jacobians = self._log_probs(values, batch, position, None)
+        return positions.total([term[None] for term in (*terms.values(), *jacobians)])[0]
 
     def _log_probs(
-        self, values: dict[str, Tensor], batch: Batch | None, plate: Any
-    ) -> dict[str, Tensor]:
-        """Scaled and masked log probabilities a site, unsummed."""
-        model = poutine.condition(self.model, data=values)
+        self,
+        values: dict[str, Tensor],
+        batch: Batch | None,
+        position: Position | None,
+        plate: Any,
+    ) -> tuple[dict[str, Tensor], list[Tensor]]:
+        """Scaled and masked log probabilities a site, and log Jacobians, all unsummed.
+
+        A latent site may know its density over its own unconstrained coordinate: its distribution
+        then has a method ``log_prob_unconstrained``, which stands for both.
+        """
+        data = {name: value.to(self.sites[name].dtype) for name, value in values.items()}
+        model = poutine.condition(self.model, data=data)
+        terms, jacobians, latent = {}, [], set()
         # Candidates may lie anywhere: a bad value is an infinite energy, never an exception.
         with poutine.block(), traces.clean_param_store(), pyro.validation_enabled(False):
             trace = poutine.trace(plate(model) if plate else model).get_trace(
                 *self.args, **{**self.kwargs, **(batch or {})}
             )
-            terms = {}
-            latent = set()
             for name, node in traces.density_nodes(trace.nodes):
                 if name in values or not node["is_observed"]:
                     latent.add(name)
-                log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
-                terms[name] = _scale_and_mask(log_prob, node["scale"], node["mask"])
+                place = None if position is None else position.get(name)
+                terms[name] = _log_prob(node, place)
+                if place is not None and not _knows_coordinate(node):
+                    transform = self.sites[name].transform
+                    jacobians.append(transform.log_abs_det_jacobian(place, values[name]))
         if latent != set(values):
             raise ValueError(
                 f"site {min(latent ^ set(values))!r} is there for some values of the other sites"
                 " only; the latent sites of a model must always be the same"
             )
-        return terms
+        return terms, jacobians
 
     def _prior_trace(self, seed: int) -> dict[str, Any]:
         """The nodes of one run of the model, its latent sites drawn from the prior."""
@@ -249,11 +275,11 @@ class PyroTarget:
     @torch.no_grad()
     def _broadcasts(self, position: Position) -> bool:
         """Whether one run for all chains gives what one run a chain gives."""
-        values = {n: v.to(self.sites[n].dtype) for n, v in self.constrain(position).items()}
+        values = self.constrain(position)
         chains = positions.num_chains(position)
         alone = [self._log_joint({n: v[i] for n, v in values.items()}, None) for i in range(chains)]
         try:
-            together = self._log_joint_of_chains(values, chains, None)
+            together = self._log_joint_of_chains(values, None)
         except (RuntimeError, ValueError, IndexError, AssertionError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         else:
@@ -327,6 +353,21 @@ class Minibatches:
         self, position: Position, batch: Batch | None = None
     ) -> tuple[Float[Tensor, " chain"], Position]:
         return self.target.potential_and_gradient(position, batch)
+
+
+def _knows_coordinate(node: dict[str, Any]) -> bool:
+    """Whether a node's distribution gives its density over the unconstrained coordinate."""
+    is_plain = node["mask"] is None and isinstance(node["scale"], float) and node["scale"] == 1.0
+    return is_plain and hasattr(node["fn"], "log_prob_unconstrained")
+
+
+def _log_prob(node: dict[str, Any], coordinate: Tensor | None) -> Tensor:
+    """Log probability of a node, over its coordinate where it is given and known."""
+    if coordinate is not None and _knows_coordinate(node):
+        density: Tensor = node["fn"].log_prob_unconstrained(coordinate)
+        return density
+    log_prob = node["fn"].log_prob(node["value"], *node["args"], **node["kwargs"])
+    return _scale_and_mask(log_prob, node["scale"], node["mask"])
 
 
 def _finite_or_inf(energy: Float[Tensor, " chain"]) -> Float[Tensor, " chain"]:

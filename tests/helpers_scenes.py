@@ -89,6 +89,13 @@ class ManyDataModel(SplatModel):
             return self.data, view
         return self.data.gather(1, pixels[..., None].expand(-1, -1, 3)), view
 
+    def photographs(self, pixels: Tensor | None = None) -> Tensor:
+        colors = self.observed(pixels)[0].to(self.views.images)
+        if pixels is not None:
+            return colors
+        height, width = self.views.cameras.image_shape
+        return rearrange(colors, "c (v h w) rgb -> c v h w rgb", h=height, w=width)
+
 
 def tiny_model(
     num_buckets: int = 4,
@@ -128,6 +135,7 @@ def with_data(model: SplatModel, sites: dict[str, Tensor], seed: int) -> SplatMo
     colors = model.predict_pixels(sites["depth"], sites["opacity"])
     scatter = torch.randn(colors.shape, generator=generator, dtype=torch.float64)
     data = colors + noise_per_pixel(model, sites) * scatter
+    data = data.to(model.views.images).double()  # every part of the model sees the same digits
     return ManyDataModel(model.proposal, model.views, model.renderer, model.config, data=data)
 
 

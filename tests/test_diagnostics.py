@@ -259,3 +259,18 @@ def test_both_thresholds_count():
     assert diagnostics.has_converged(found).tolist() == [True, False, False, False, False]
     assert not judge(iid(), min_ess=2000).is_converged
     assert not judge(iid(), max_rhat=1.0).is_converged
+
+
+def test_rhat_alone_is_the_same_rhat():
+    rng = np.random.default_rng(0)
+    color, depth = rng.normal(size=(3, 20, 5, 3)), rng.normal(size=(3, 20, 5))
+    color[:, :, 2], depth[:, :, 2] = 0.5, 1.0
+    whole = diagnostics.diagnose_pixels(color, depth)
+    part = diagnostics.diagnose_pixels(color, depth, summarise=diagnostics.only_rhat)
+    np.testing.assert_array_equal(part.statistics.rhat, whole.statistics.rhat)
+    np.testing.assert_array_equal(part.is_judged, whole.is_judged)
+    assert np.isnan(part.statistics.ess_bulk).all()
+    grid = diagnostics.fixed_grid((1, 5), 1)
+    maps = [diagnostics.rhat_map(found, grid, (1, 1, 5)) for found in (part, whole)]
+    np.testing.assert_array_equal(*maps)
+    assert np.isfinite(maps[0]).sum() == 4

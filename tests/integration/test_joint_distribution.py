@@ -227,7 +227,7 @@ def loud_step(generators, position, gradient, step_size, preconditioner=None):
     return moved
 
 
-def no_density(candidate, position, gradient, step_size, preconditioner=None):
+def no_density(candidate, position, gradient, candidate_gradient, step_size, preconditioner=None):
     return torch.zeros_like(step_size)
 
 
@@ -270,11 +270,11 @@ BROKEN: dict[str, Case | tuple[Case, Any, str, Any]] = {
     "jumps: new footprint": (RIGHT["jumps"], depth_moves, "_touched_pixels", new_footprint),
     "walks: old footprint": (RIGHT["walks"], depth_moves, "_touched_pixels", old_footprint),
     "offsets: loud": (RIGHT["offsets by MALA"], langevin, "step", loud_step),
-    "offsets: no density": (RIGHT["offsets by MALA"], langevin, "log_density", no_density),
+    "offsets: no density": (RIGHT["offsets by MALA"], langevin, "log_ratio", no_density),
     "offsets: no Jacobian": (RIGHT["offsets by MALA"], OffsetTarget, "_log_slope", no_slope),
     "offsets: stale": Case(stale, SMALL, 16, 800),
     "everything: loud": (RIGHT["everything by MALA"], langevin, "step", loud_step),
-    "everything: no density": (RIGHT["everything by MALA"], langevin, "log_density", no_density),
+    "everything: no density": (RIGHT["everything by MALA"], langevin, "log_ratio", no_density),
     "default: photographs ignored": (RIGHT["the default"], Sweep, "statistics", blind_statistics),
     "default: all at once": (
         RIGHT["the default"],

@@ -64,7 +64,7 @@ def test_draws_are_inverse_gamma():
 
 
 def test_squared_residuals_by_hand():
-    model = scenes.tiny_model(dtype=torch.float64)
+    model = scenes.tiny_model(dtype=torch.float64, image_shape=(2, 70))
     sites = scenes.prior_draws(model, 2)
     gaussians = model.proposal.gaussians(sites["depth"], sites["opacity"])
     keys = model.proposal.sort_depths(sites["depth"], model.views.cameras)

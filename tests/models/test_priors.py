@@ -124,9 +124,31 @@ def test_log_determinant_of_depth_against_autograd():
     assert to_depth.log_abs_det_jacobian(x, depth).detach() == pytest.approx(slope.log())
 
 
+@pytest.mark.parametrize(
+    "prior",
+    [
+        UniformDisparity(NEAR, FAR),
+        priors.opacity_prior(1.0, 1.0),
+        priors.opacity_prior(2.0, 0.7),
+        priors.opacity_prior(0.5, 3.0).expand((3,)),
+    ],
+)
+def test_density_over_the_coordinate_is_density_and_jacobian(prior):
+    transform = biject_to(prior.support)
+    x = torch.linspace(-12, 12, 41, dtype=torch.float64)[:, None].repeat(1, 3).requires_grad_()
+    value = transform(x)
+    wanted = prior.log_prob(value) + transform.log_abs_det_jacobian(x, value)
+    found = prior.log_prob_unconstrained(x)
+    assert found.detach() == pytest.approx(wanted.detach(), rel=1e-9, abs=1e-9)
+    slopes = [torch.autograd.grad(density.sum(), x)[0] for density in (wanted, found)]
+    assert slopes[1] == pytest.approx(slopes[0], rel=1e-7, abs=1e-7)
+    far = torch.tensor([-600.0, 600.0]).double()[:, None].expand(2, 3)
+    assert prior.log_prob_unconstrained(far).isfinite().all()
+
+
 def test_equal_ranges_have_equal_coordinates():
     one, same, other = (
-        priors.RelativeDisparityToDepth(near, FAR) for near in (NEAR, NEAR.clone(), 0.9 * NEAR)
+        priors.LogisticDepth(near, FAR) for near in (NEAR, NEAR.clone(), 0.9 * NEAR)
     )
     assert one == same
     assert one != other
@@ -144,6 +166,8 @@ def test_opacity_prior_is_a_stretched_beta(a, b):
     assert prior.log_prob(inside) == pytest.approx(torch.from_numpy(wanted))
     ends = torch.tensor([-0.01, 0.0, 0.5, MAX_OPACITY, 1.0], dtype=torch.float64)
     assert prior.support.check(ends)[[0, 4]].tolist() == [False, False]
+    assert (prior.log_prob(ends)[[0, 4]] == -torch.inf).all()
+    assert prior.expand((2, 1)).sample((3,)).shape == (3, 2, 1)
     to_opacity = biject_to(prior.support)
     x = torch.linspace(-30, 30, 13, dtype=torch.float64)
     assert (to_opacity(x) <= MAX_OPACITY).all()

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -152,3 +153,40 @@ def test_order_depends_on_buckets_only(proposal):
     assert (moved != keys).all()
     # In a Gaussian's own camera its key is the depth of its bucket's centre.
     assert keys[:, 1, 12:] == pytest.approx(proposal.bucket_centre(buckets)[:, 12:])
+
+
+def test_compiled_places_and_keys_are_those_of_plain_torch(monkeypatch):
+    single = scenes.random_proposal(scenes.pair_of_cameras(), num_buckets=5)
+    depth = single.sample([torch.Generator().manual_seed(i) for i in range(3)]).double()
+    along = torch.rand(3, 24, 3, generator=torch.Generator().manual_seed(0))
+
+    def everything():
+        leaf = depth.clone().requires_grad_()
+        gaussians = single.gaussians(leaf, torch.ones(3, 24))
+        total = (along * gaussians.means + gaussians.scales).sum()
+        return (
+            gaussians.means,
+            gaussians.scales,
+            single.sort_depths(leaf, single.cameras),
+            torch.autograd.grad(total, leaf)[0],
+        )
+
+    compiled = everything()
+    monkeypatch.setattr(DepthProposal, "_is_compiled", lambda self, depth: False)
+    for found, wanted in zip(compiled, everything(), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+        assert found.dtype == wanted.dtype
+
+
+def test_keys_in_other_cameras(proposal, draws):
+    """The same function for the proposal's own cameras and for equal ones."""
+    own = proposal.sort_depths(draws[:3], proposal.cameras)
+    assert torch.equal(own, proposal.sort_depths(draws[:3], replace(proposal.cameras)))
+    points = proposal.gaussians(proposal.bucket_centre(proposal.bucket(draws[:3])), draws[:3]).means
+    assert own == pytest.approx(geometry.world_to_camera(points, proposal.cameras)[..., 2])
+
+
+def test_depths_that_are_no_numbers_have_a_bucket(proposal):
+    """They are refused by their energy, not by an index."""
+    strange = torch.tensor([torch.nan, torch.inf, -torch.inf, 0.0]).double().repeat(6)
+    assert ((proposal.bucket(strange) >= 0) & (proposal.bucket(strange) < 5)).all()

@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyro
@@ -9,9 +9,10 @@ from pyro.infer import MCMC, NUTS
 from scipy import stats
 from torch import Tensor
 
+from bayes_splat.models import splat_model
 from bayes_splat.models.minibatch import TileBatches
 from bayes_splat.models.splat_model import SplatModel
-from bayes_splat.rendering.renderer import CountingRenderer, RenderCount
+from bayes_splat.rendering.renderer import CountingRenderer, RenderCount, Renderer
 from bayes_splat.samplers.potential import PyroTarget
 from tests import helpers_scenes as scenes
 
@@ -133,6 +134,88 @@ def test_only_the_wanted_pixels_are_rendered():
     assert torch.equal(observed, whole[pixels])
     height_first = model.views.images[1, :, 2, 3]
     assert torch.equal(whole[-1], height_first.double())
+
+
+# ----- the likelihood -----
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("renderer", ["reference", "cpu"])
+def test_energies_of_cells_are_the_likelihood(kind, renderer):
+    model = scenes.tiny_model(renderer=renderer, **kind)
+    sites = scenes.prior_draws(model, 3)
+    energies = model.cell_energies(sites, 2)
+    assert energies.shape == (3, 2, 2, 2)
+    image = model.likelihood(sites["depth"], sites["opacity"], padded(model, sites))
+    whole = image.log_prob(model.photographs())
+    assert energies.sum((1, 2, 3)) == pytest.approx(-whole[:, 0])
+    normal = torch.distributions.Normal(
+        model.predict_pixels(sites["depth"], sites["opacity"]),
+        scenes.noise_per_pixel(model, sites),
+    )
+    by_pixel = normal.log_prob(model.observed()[0]).sum(-1).reshape(3, 2, 3, 4)
+    assert energies[:, :, 0, 1] == pytest.approx(-by_pixel[:, :, :2, 2:].sum((2, 3)))
+    assert energies[:, :, 1, 0] == pytest.approx(-by_pixel[:, :, 2:, :2].sum((2, 3)))
+
+
+def padded(model: SplatModel, sites: dict[str, Tensor]) -> Tensor:
+    """Noise scales with the axis that plates take."""
+    noise = sites["noise_scale"]
+    return noise if model.config.noise == "per_view" else noise[:, None]
+
+
+def test_photographs_drawn_from_the_model_come_from_its_likelihood():
+    model = exact_model(noise="per_view")
+    sites = {name: value[0] for name, value in scenes.prior_draws(model, 1).items()}
+    free = poutine.condition(poutine.uncondition(model), data=sites)
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        node = poutine.trace(free).get_trace().nodes["image"]
+    drawn, noise = node["value"], node["fn"]
+    assert drawn is not None
+    colors = model.predict_pixels(sites["depth"], sites["opacity"]).reshape(2, 3, 4, 3)
+    assert drawn.shape == colors.shape
+    standard = (drawn - colors) / sites["noise_scale"][:, None, None, None]
+    assert abs(float(standard.mean())) < scenes.LIMIT / 72**0.5
+    assert abs(float(standard.square().mean()) - 1) < scenes.LIMIT * (2 / 72) ** 0.5
+    assert torch.equal(noise.mean, colors)
+
+
+def test_chains_that_cannot_be_drawn_have_infinite_energy(monkeypatch):
+    """As engines promise for ``non_finite="nan"``: pictures of NaN, no gradient, no exception."""
+
+    @dataclass(frozen=True)
+    class Lenient:
+        renderer: Renderer
+
+        def render(self, gaussians, cameras, *, non_finite, **options):
+            assert non_finite == "nan"
+            bad = ~gaussians.means.isfinite().all(-1).all(-1)
+            usable = replace(
+                gaussians,
+                means=gaussians.means.nan_to_num(0.0),
+                scales=gaussians.scales.nan_to_num(0.1),
+            )
+            rendering = self.renderer.render(usable, cameras, **options)
+            return rendering._replace(
+                colors=rendering.colors.where(~bad[:, None, None, None, None], torch.nan)
+            )
+
+    monkeypatch.setattr(splat_model, "_TAKES_NON_FINITE", True)
+    model = exact_model()
+    model = replace(model, renderer=Lenient(model.renderer))
+    target = PyroTarget(model, vectorized=True)
+    position = target.unconstrain(scenes.prior_draws(model, 2))
+    position["depth"][1, 3] = torch.nan
+    energy, gradient = target.potential_and_gradient(position)
+    assert energy.isfinite().tolist() == [True, False]
+    assert energy[1] == torch.inf
+    for slope in gradient.values():
+        assert slope[0].isfinite().all()
+        assert (slope[1] == 0).all()
+    energies = model.cell_energies(target.constrain(position), 2)
+    assert energies[0].isfinite().all()
+    assert energies[1].isnan().all()
 
 
 # ----- noise and order -----

@@ -1,8 +1,10 @@
 import math
 
+import pytest
 import torch
 
 from bayes_splat.samplers import langevin
+from bayes_splat.samplers.base import Position
 from bayes_splat.samplers.positions import make_generators
 
 POSITION = {"a": torch.tensor([1.0, -1.0]).double(), "b": torch.ones(2, 3).double()}
@@ -45,3 +47,13 @@ def test_log_density_is_that_of_the_step() -> None:
     torch.testing.assert_close(
         langevin.log_density(candidate, POSITION, GRADIENT, STEP_SIZE, DIAGONAL), expected
     )
+
+
+@pytest.mark.parametrize("diagonal", [None, DIAGONAL])
+def test_log_ratio_is_that_of_the_two_densities(diagonal: Position | None) -> None:
+    candidate = langevin.step(make_generators(0, 2), POSITION, GRADIENT, STEP_SIZE, DIAGONAL)
+    there = {site: 0.3 - 2.0 * value for site, value in GRADIENT.items()}
+    back = langevin.log_density(POSITION, candidate, there, STEP_SIZE, diagonal)
+    forth = langevin.log_density(candidate, POSITION, GRADIENT, STEP_SIZE, diagonal)
+    found = langevin.log_ratio(candidate, POSITION, GRADIENT, there, STEP_SIZE, diagonal)
+    torch.testing.assert_close(found, back - forth)

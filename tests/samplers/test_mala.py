@@ -67,7 +67,7 @@ def no_proposal_density(candidate: Position, position: Position, *rest: Any) -> 
 
 
 right_step = langevin.step
-right_log_density = langevin.log_density
+right_log_ratio = langevin.log_ratio
 
 
 def noise_too_large(generators: Generators, position: Position, *rest: Any) -> Position:
@@ -78,8 +78,8 @@ def noise_too_large(generators: Generators, position: Position, *rest: Any) -> P
 
 
 def no_drift_backwards(candidate: Position, position: Position, *rest: Any) -> Tensor:
-    still = {site: 0.0 * value for site, value in rest[0].items()}
-    return right_log_density(candidate, position, still, *rest[1:])
+    still = {site: 0.0 * value for site, value in rest[1].items()}
+    return right_log_ratio(candidate, position, rest[0], still, *rest[2:])
 
 
 def always(energy: Tensor, candidate_energy: Tensor, *rest: Any) -> Tensor:
@@ -93,8 +93,8 @@ def energy_only(energy: Tensor, candidate_energy: Tensor, *rest: Any) -> Tensor:
 @pytest.mark.parametrize(
     ("module", "name", "broken"),
     [
-        (langevin, "log_density", no_proposal_density),
-        (langevin, "log_density", no_drift_backwards),
+        (langevin, "log_ratio", no_proposal_density),
+        (langevin, "log_ratio", no_drift_backwards),
         (langevin, "step", noise_too_large),
         (metropolis, "acceptance_rate", always),
         (metropolis, "acceptance_rate", energy_only),
@@ -154,8 +154,9 @@ def test_moments_of_a_correlated_normal() -> None:
 
 
 def test_moments_of_a_banana() -> None:
-    start = {"x": torch.full((64,), -1.0).double(), "y": torch.full((64,), 3.0).double()}
-    draws = draws_of(MALA(targets.rosenbrock().target), start, 300, 1500)
+    # From exact draws: the far ends of the banana are reached too rarely to wait for them.
+    start = targets.rosenbrock().draw(600, 5)
+    draws = draws_of(MALA(targets.rosenbrock().target), start, 50, 250)
     x, y = draws.sites["x"], draws.sites["y"]
     targets.check_mean(x, 1.0)
     targets.check_mean((x - 1.0) ** 2, 0.5)

@@ -76,3 +76,34 @@ def test_per_chain_sum_is_the_same_for_any_number_of_threads_and_chains() -> Non
 def test_float32_terms_are_added_in_float64() -> None:
     values = torch.cat([torch.tensor([[1e8]]), torch.full((1, 1000), 1e-3)], dim=1)
     assert positions.per_chain_sum(values).item() - 1e8 == pytest.approx(1.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_noise_is_standard_normal(size: int) -> None:
+    """First four moments, and no correlation between the numbers of a chain."""
+    chains = 60_000 // size
+    generators = [torch.Generator().manual_seed(i) for i in range(chains)]
+    noise = positions.randn_like(generators, {"x": torch.zeros(chains, size).double()})["x"]
+    for power, moment, variance in ((1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)):
+        error = (variance / noise.numel()) ** 0.5
+        assert abs(float((noise**power).mean()) - moment) < 4.5 * error
+    products = (noise[:, :, None] * noise[:, None, :]).mean(0) - torch.eye(size)
+    products.fill_diagonal_(0.0)
+    assert (products.abs() * chains**0.5).max() < 4.5
+    squares = (noise**2 - 1.0)[:, :, None] * (noise**2 - 1.0)[:, None, :] / 2.0
+    together = squares.mean(0).fill_diagonal_(0.0)
+    assert (together.abs() * chains**0.5).max() < 4.5
+
+
+def test_where_all_chains_agree_nothing_is_copied() -> None:
+    a, b = {"x": torch.ones(2).double()}, {"x": torch.zeros(2).double()}
+    assert positions.select(torch.tensor([True, True]), a, b) is a
+    assert positions.finite_or_zero(a) is a
+    assert positions.or_zero(torch.tensor([False, True]), a)["x"].tolist() == [0.0, 1.0]
+
+
+def test_finite_numbers_whose_sum_is_not_are_finite() -> None:
+    large = {"x": torch.full((2, 4), 1e308, dtype=torch.float64)}
+    assert positions.is_finite(large).all()
+    large["x"][1, 2] = torch.inf
+    assert positions.is_finite(large).tolist() == [True, False]

@@ -165,6 +165,35 @@ def test_impossible_chains_have_infinite_energy_and_no_gradient() -> None:
     assert gradient["x"][0].isfinite()
 
 
+class KnowsItsCoordinate(dist.HalfNormal):
+    """Density of log x, off by a constant on purpose, so that its use can be seen."""
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "KnowsItsCoordinate":
+        return KnowsItsCoordinate(self.scale.expand(batch_shape))
+
+    def log_prob_unconstrained(self, coordinate: Tensor) -> Tensor:
+        log_prob: Tensor = self.log_prob(coordinate.exp())
+        return log_prob + coordinate + 1.0
+
+
+@pytest.mark.parametrize("vectorized", [True, False])
+def test_densities_over_the_coordinate_are_used_where_they_are_the_whole_truth(
+    vectorized: bool,
+) -> None:
+    def model(kind: Any, scale: float) -> None:
+        with pyro.plate("data", 3), poutine.scale(scale=scale):
+            pyro.sample("x", kind(zero() + 0.5))
+
+    for scale, gain in ((1.0, 3.0), (2.0, 0.0)):
+        plain, knowing = (
+            PyroTarget(model, (kind, scale), vectorized=vectorized)
+            for kind in (dist.HalfNormal, KnowsItsCoordinate)
+        )
+        position = start(plain, 2)
+        difference = plain.potential_energy(position) - knowing.potential_energy(position)
+        assert difference == pytest.approx(torch.full((2,), gain).double())
+
+
 # ----- models that do not broadcast -----
 
 

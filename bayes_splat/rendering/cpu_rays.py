@@ -1,0 +1,149 @@
+"""Gaussians put on their rays, and their place in the depth order, in one pass each; compiled."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bayes_splat.rendering.cpu_compile import kernel
+from bayes_splat.rendering.cpu_threads import run_items, take_number
+
+_BLOCK = 4096
+"""Gaussians of one work item."""
+
+
+def place(
+    depth: Float[Tensor, "chain gaussian"],
+    origins: Float[Tensor, "gaussian 3"],
+    directions: Float[Tensor, "gaussian 3"],
+    footprints: Float[Tensor, "gaussian 3"],
+) -> tuple[Float[Tensor, "chain gaussian 3"], Float[Tensor, "chain gaussian 3"]]:
+    """origin + depth direction, and depth footprint; float32, differentiable in the depth."""
+    return _Place.apply(depth, origins, directions, footprints)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def sort_keys(
+    depth: Float[Tensor, "chain gaussian"],
+    bucket_start: Float[Tensor, " gaussian"],
+    bucket_slope: Float[Tensor, " gaussian"],
+    near_disparity: Float[Tensor, " gaussian"],
+    far_disparity: Float[Tensor, " gaussian"],
+    num_buckets: int,
+    start: Float[Tensor, "view gaussian"],
+    slope: Float[Tensor, "view gaussian"],
+) -> Float[Tensor, "chain view gaussian"]:
+    """start + slope d with d the depth of the centre of the bucket that a depth lies in; float32.
+
+    Args:
+        depth: float64, as all that follows.
+        bucket_start, bucket_slope: start - slope / depth is the place in buckets.
+        near_disparity, far_disparity: 1/near and 1/far.
+        num_buckets: places outside are put into the first or last bucket.
+        start, slope: of camera z over depth along the ray.
+    """
+    result = torch.empty((len(depth), *start.shape))
+    tensors = (depth, bucket_start, bucket_slope, near_disparity, far_disparity, start, slope)
+    arrays = (t.detach().contiguous().numpy() for t in tensors)
+    _run(sort_key_rows, depth, num_buckets, *arrays, result.numpy())
+    return result
+
+
+@kernel
+def place_rows(counter, num_items, thread, depth, origins, directions, footprints, means, scales):  # type: ignore[no-untyped-def]
+    """An item is a block of Gaussians of one chain."""
+    size = depth.shape[1]
+    blocks = -(-size // _BLOCK)
+    while True:
+        item = take_number(counter)
+        if item >= num_items:
+            break
+        chain, first = item // blocks, item % blocks * _BLOCK
+        for i in range(first, min(first + _BLOCK, size)):
+            d = np.float32(depth[chain, i])
+            for axis in range(3):
+                means[chain, i, axis] = origins[i, axis] + d * directions[i, axis]
+                scales[chain, i, axis] = d * footprints[i, axis]
+
+
+@kernel
+def place_rows_backward(  # type: ignore[no-untyped-def]
+    counter, num_items, thread, of_means, of_scales, directions, footprints, of_depth
+):
+    """The transpose of ``place_rows``."""
+    size = of_depth.shape[1]
+    blocks = -(-size // _BLOCK)
+    while True:
+        item = take_number(counter)
+        if item >= num_items:
+            break
+        chain, first = item // blocks, item % blocks * _BLOCK
+        for i in range(first, min(first + _BLOCK, size)):
+            total = np.float32(0.0)
+            for axis in range(3):
+                total += of_means[chain, i, axis] * directions[i, axis]
+                total += of_scales[chain, i, axis] * footprints[i, axis]
+            of_depth[chain, i] = total
+
+
+@kernel
+def sort_key_rows(  # type: ignore[no-untyped-def]
+    counter,
+    num_items,
+    thread,
+    num_buckets,
+    depth,
+    bucket_start,
+    bucket_slope,
+    near_disparity,
+    far_disparity,
+    start,
+    slope,
+    result,
+):
+    """An item is a block of Gaussians of one chain."""
+    size = depth.shape[1]
+    blocks = -(-size // _BLOCK)
+    while True:
+        item = take_number(counter)
+        if item >= num_items:
+            break
+        chain, first = item // blocks, item % blocks * _BLOCK
+        last = min(first + _BLOCK, size)
+        centres = np.empty(last - first)
+        for i in range(first, last):
+            where = bucket_start[i] - bucket_slope[i] * (1.0 / depth[chain, i])
+            bucket = 0.0
+            if where > 0.0:  # not for NaN
+                bucket = min(np.floor(where), num_buckets - 1.0)
+            share = (bucket + 0.5) / num_buckets
+            centres[i - first] = 1.0 / (
+                (1.0 - share) * near_disparity[i] + share * far_disparity[i]
+            )
+        for view in range(len(start)):
+            for i in range(first, last):
+                result[chain, view, i] = start[view, i] + slope[view, i] * centres[i - first]
+
+
+def _run(function: Any, depth: Tensor, *arrays: Any) -> None:
+    chains, size = depth.shape
+    run_items(function, chains * -(-size // _BLOCK), torch.get_num_threads(), *arrays)
+
+
+class _Place(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, depth: Tensor, *rays: Tensor) -> tuple[Tensor, Tensor]:
+        arrays = [t.detach().contiguous().numpy() for t in (depth, *rays)]
+        means, scales = (torch.empty((*depth.shape, 3)) for _ in range(2))
+        _run(place_rows, depth, *arrays, means.numpy(), scales.numpy())
+        ctx.rays, ctx.dtype = arrays[2:], depth.dtype
+        return means, scales
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        result = torch.empty(gradients[0].shape[:2], dtype=ctx.dtype)
+        incoming = (g.contiguous().numpy() for g in gradients)
+        _run(place_rows_backward, result, *incoming, *ctx.rays, result.numpy())
+        return result, None, None, None
