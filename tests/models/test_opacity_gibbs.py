@@ -11,6 +11,7 @@ from bayes_splat.models.opacity_gibbs import OpacityGibbs
 from bayes_splat.models.priors import MAX_OPACITY
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.models.truncated_normal import sample_truncated_normal
+from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.samplers import base
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
@@ -41,7 +42,7 @@ def same_state(model: SplatModel, chains: int) -> tuple[PyroTarget, dict[str, Te
 
 def sweep_of(model: SplatModel, sites: dict[str, Tensor]) -> opacity_gibbs._Sweep:
     noise = blocks.noise_per_view(model, sites["noise_scale"])
-    return opacity_gibbs._Sweep.start(model, sites["depth"], sites["opacity"], noise)
+    return opacity_gibbs._Sweep.start(model, RenderSettings(), sites["depth"], sites["opacity"], noise)
 
 
 # ----- draws -----
