@@ -190,10 +190,10 @@ class FrozenOrder(scenes.ManyDataModel):
 class OldOrder(DepthMoves):
     """Renders the candidates in the order of the present depths."""
 
-    def _log_likelihood_ratio(self, touched, moving, old, new, opacity, noise):
+    def _log_likelihood_ratio(self, owner, moving, old, new, opacity, noise):
         model = FrozenOrder(**vars(self.model), past=old)
         right = DepthMoves(model, self.candidates, self.fraction)
-        return right._log_likelihood_ratio(touched, moving, old, new, opacity, noise)
+        return right._log_likelihood_ratio(owner, moving, old, new, opacity, noise)
 
 
 def jumps_in_old_order(model: SplatModel, target: PyroTarget) -> Kernel:

@@ -121,8 +121,9 @@ def test_moves_without_shared_pixels_factorise(kind):
     moving = depth_moves._without_shared_pixels(touched, chosen.shape)
     together = depth.scatter(1, chosen, torch.where(moving, offered, depth.gather(1, chosen)))
     noise = blocks.noise_per_view(model, sites["noise_scale"])
+    owner = depth_moves._owners(touched, moving, model.num_pixels)
     single = DepthMoves(model)._log_likelihood_ratio(
-        touched, moving, depth, together, opacity, noise
+        owner, moving, depth, together, opacity, noise
     )
     assert (moving.sum(-1) > 1).sum() > CHAINS / 2, "several move at once"
     assert (single[~moving] == 0).all()
