@@ -42,9 +42,7 @@ def claim_pixels(
     """
     (chains, size), views = before.opacities.shape, len(cameras)
     height, width = cameras.image_shape
-    both = [
-        cpu_pixel_lists.find_ellipses(g, cameras, settings, threads) for g in (before, after)
-    ]
+    both = [cpu_pixel_lists.find_ellipses(g, cameras, settings, threads) for g in (before, after)]
     moving = np.empty((chains, size), dtype=np.bool_)
     owner = np.full((chains, views * height * width), -1, dtype=np.int64)
     run_items(

@@ -41,7 +41,7 @@ from bayes_splat.rendering.cpu_truncated_normal import draw_truncated
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians
 
-_DARK = 1e-100
+_DARK = 1e-20
 """Light below which a cursor that goes back starts anew from the front of its list."""
 
 
@@ -114,7 +114,8 @@ def sweep_opacities(
         upper: right end of the prior's support.
         prior: a and b of its Beta distribution.
         threads: chains drawn at the same time; results do not depend on it.
-        order: of the visits, independent of the opacities; None: near first, which is fast.
+        order: of the visits, independent of the opacities; None: near first as the first camera
+            sees it, which is fast.
 
     Raises:
         ValueError: as ``cpu_pixel_lists.find_ellipses``.
@@ -123,12 +124,8 @@ def sweep_opacities(
     ellipses = cpu_pixel_lists.find_ellipses(gaussians, cameras, settings, threads)
     keys = cpu_pixel_lists.sort_keys(ellipses, sort_depths)
     near_first = cpu_pixel_lists.sort_rows(keys, threads).reshape(chains, views, size)
-    # Along a ray, depths in all cameras that look the same way rise together.
-    visits = (
-        cpu_pixel_lists.sort_rows(keys.reshape(chains, views, size).sum(1), threads)
-        if order is None
-        else order.to(torch.int32).numpy()
-    )
+    # Along a ray, the depths in all cameras that look the same way rise together.
+    visits = near_first[:, 0].copy() if order is None else order.to(torch.int32).numpy()
     bounds = ellipses.bounds.reshape(chains, views, size)
     in_order = np.take_along_axis(bounds, near_first[:, :1], axis=2).transpose(0, 2, 1)
     starts = np.zeros((chains, size * views + 1), dtype=np.int64)
@@ -196,7 +193,7 @@ def _memory(threads: int, starts: Array, bounds: Array, cameras: Cameras) -> _Me
         heads=integers(pixels + 1, np.int64),
         lists=integers(pairs),
         cursors=integers(pixels),
-        state=np.empty((threads, 4 * pixels)),
+        state=np.empty((threads, 4 * pixels), dtype=np.float32),
         exponents=np.empty((threads, int(bounds.max(initial=0)) + LANES), dtype=np.float32),
     )
 

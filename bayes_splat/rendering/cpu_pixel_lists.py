@@ -73,7 +73,7 @@ def find_ellipses(
     is_bad = np.zeros(chains * views * blocks, dtype=np.bool_)
     rim = -2.0 * math.log(settings.threshold)
     world = tuple(
-        t.detach().contiguous().numpy()
+        t.detach().double().contiguous().numpy()
         for t in (gaussians.means, gaussians.scales, gaussians.rotations)
     )
     run_items(
@@ -177,7 +177,7 @@ def _splat(mean, scale, quaternion, camera, low_pass, near_plane):
     slope_x = min(max(x / z, camera[16]), camera[17])
     slope_y = min(max(y / z, camera[18]), camera[19])
     fx, fy = camera[12] / z, camera[13] / z
-    w, i, j, k = float(quaternion[0]), float(quaternion[1]), float(quaternion[2]), quaternion[3]
+    w, i, j, k = quaternion[0], quaternion[1], quaternion[2], quaternion[3]
     n = 2.0 / (w * w + i * i + j * j + k * k)
     rotation = (
         (1.0 - n * (j * j + k * k), n * (i * j - w * k), n * (i * k + w * j)),
@@ -191,7 +191,7 @@ def _splat(mean, scale, quaternion, camera, low_pass, near_plane):
     b1 = fy * (camera[4] - slope_y * camera[5])
     b2 = fy * (camera[7] - slope_y * camera[8])
     r0, r1, r2 = rotation
-    s0, s1, s2 = float(scale[0]), float(scale[1]), float(scale[2])
+    s0, s1, s2 = scale[0], scale[1], scale[2]
     p0 = (a0 * r0[0] + a1 * r1[0] + a2 * r2[0]) * s0
     p1 = (a0 * r0[1] + a1 * r1[1] + a2 * r2[1]) * s1
     p2 = (a0 * r0[2] + a1 * r1[2] + a2 * r2[2]) * s2

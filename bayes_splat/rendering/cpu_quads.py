@@ -120,17 +120,6 @@ def first_lane(typingctx: Any, a: Any) -> Any:
 
 
 @operation
-def with_first_lane(typingctx: Any, a: Any, scalar: Any) -> Any:
-    """The same four lanes with another number in the first."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        number = context.cast(builder, args[1], sig.args[1], types.float64)
-        return builder.insert_element(args[0], number, ir.Constant(_INT, 0))
-
-    return quad(a, scalar), codegen
-
-
-@operation
 def sum_of_channels(typingctx: Any, a: Any) -> Any:
     """The sum of all lanes but the first."""
 

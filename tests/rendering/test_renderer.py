@@ -7,6 +7,7 @@ import torch
 
 from bayes_splat.errors import ConfigError
 from bayes_splat.rendering import reference
+from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.rendering.renderer import CountingRenderer, ReferenceRenderer, make_renderer
 from bayes_splat.rendering.settings import CUTOFFS, RenderSettings
 from bayes_splat.types import Gaussians
@@ -124,3 +125,9 @@ def test_bits_of_a_chain_do_not_depend_on_other_chains(cutoff):
     by_itself = picture_and_gradients(RENDERERS[cutoff], alone, cameras)
     together = picture_and_gradients(RENDERERS[cutoff], gaussians, cameras)
     assert all(torch.equal(a[0], b[1]) for a, b in zip(by_itself, together, strict=True))
+
+
+def test_counting_tells_the_settings_of_what_it_counts():
+    settings = RenderSettings(threshold=0.01)
+    assert CountingRenderer(ReferenceRenderer(settings)).settings is settings
+    assert CountingRenderer(object()).settings is None
