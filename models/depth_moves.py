@@ -200,8 +200,9 @@ def _claims(
     from bayes_splat.rendering import cpu_claims  # late: loading numba takes a second
 
     settings = blocks.falloff_settings(model, "DepthMoves")
-    both = (_chosen_gaussians(model, depth, opacity, chosen) for depth in (old, new))
-    return _Claims(*cpu_claims.claim_pixels(*both, model.views.cameras, settings, threads))
+    before, after = (_chosen_gaussians(model, depth, opacity, chosen) for depth in (old, new))
+    claims = cpu_claims.claim_pixels(before, after, model.views.cameras, settings, threads)
+    return _Claims(*claims)
 
 
 def _chosen_gaussians(

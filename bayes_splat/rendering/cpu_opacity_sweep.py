@@ -23,26 +23,21 @@ from torch import Tensor
 
 from bayes_splat import harmonics
 from bayes_splat.rendering import cpu_pixel_lists
-from bayes_splat.rendering.cpu_compile import inner, kernel
-from bayes_splat.rendering.cpu_lanes import fetch, load, store
-from bayes_splat.rendering.cpu_pixel_lists import HALF_LOG2_E, Array, exp2_negative, row_span
-from bayes_splat.rendering.cpu_quads import (
-    first_lane,
-    load_quad,
-    multiply_add,
-    store_quad,
-    subtract,
-    sum_of_channels,
-    times,
-)
+from bayes_splat.rendering.cpu_compile import kernel
+from bayes_splat.rendering.cpu_pixel_lists import Array
+from bayes_splat.rendering.cpu_quads import load_quad
 from bayes_splat.rendering.cpu_simd import LANES
+from bayes_splat.rendering.cpu_sweep_steps import (
+    composite_behind,
+    list_pairs,
+    log_beta,
+    statistics,
+    step_over,
+)
 from bayes_splat.rendering.cpu_threads import run_items, take_number
 from bayes_splat.rendering.cpu_truncated_normal import draw_truncated
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians
-
-_DARK = 1e-20
-"""Light below which a cursor that goes back starts anew from the front of its list."""
 
 
 class Sweep(NamedTuple):
@@ -240,7 +235,7 @@ def _sweep_chains(
                 firsts[g * views + view] = starts[chain, n * views + view]
         cursors[:] = 0
         for view in range(views):
-            _list_pairs(
+            list_pairs(
                 shapes[chain, view],
                 near_first[chain, view],
                 rim,
@@ -260,7 +255,7 @@ def _sweep_chains(
             heads[pixel + 1] = heads[pixel] + cursors[pixel]
         state[:] = 0.0
         for view in range(views):
-            _composite_behind(
+            composite_behind(
                 near_first[chain, view],
                 opacity,
                 zero,
@@ -286,7 +281,7 @@ def _sweep_chains(
                 current = opacity[zero + g]
                 precision, weighted = 0.0, 0.0
                 for view in range(views):
-                    square, product = _statistics(
+                    square, product = statistics(
                         firsts[g * views + view],
                         ends[g * views + view],
                         g,
@@ -312,12 +307,12 @@ def _sweep_chains(
                     weighted, precision, current, upper, uniforms[chain, 0, g]
                 )
                 if a != 1.0 or b != 1.0:
-                    log_ratio += _log_beta(candidate, upper, a, b) - _log_beta(current, upper, a, b)
+                    log_ratio += log_beta(candidate, upper, a, b) - log_beta(current, upper, a, b)
                 acceptance[chain, g] = math.exp(min(log_ratio, 0.0))
                 if log_ratio >= 0.0 or math.log(uniforms[chain, 1, g]) < log_ratio:
                     opacity[zero + g] = candidate
             for view in range(views):
-                _step_over(
+                step_over(
                     firsts[g * views + view],
                     ends[g * views + view],
                     load_quad(features, 4 * (zero * views + view * size + g)),
@@ -328,196 +323,3 @@ def _sweep_chains(
                     cursors,
                     state,
                 )
-
-
-@inner
-def _list_pairs(
-    shapes,
-    order,
-    rim,
-    width,
-    offset,
-    firsts,
-    ends,
-    counts,
-    pixels,
-    positions,
-    owners,
-    falloffs,
-    exponents,
-):
-    """Write the pairs of one image, Gaussian by Gaussian, near first; count those of each pixel."""
-    half_rim = HALF_LOG2_E * rim
-    for n in range(order.shape[0]):
-        g = order[n]
-        first = firsts[g]
-        at = first
-        shape = shapes[g]
-        of_x, of_y = HALF_LOG2_E * shape[3], HALF_LOG2_E * shape[4]
-        for row in range(int(shape[5]), int(shape[6]) + 1):
-            left, right, dy, middle = row_span(shape, row, rim, width)
-            of_row = of_y * dy * dy
-            for column in range(left, right + 1):
-                dx = column + 0.5 - middle
-                exponent = of_row + of_x * dx * dx
-                if exponent <= half_rim:
-                    pixel = offset + row * width + column
-                    position = counts[pixel]
-                    counts[pixel] = position + 1
-                    pixels[at] = pixel
-                    positions[at] = position
-                    owners[at] = g
-                    exponents[at - first] = exponent
-                    at += 1
-        ends[g] = at
-        for i in range(0, at - first, LANES):
-            store(exponents, i, exp2_negative(load(exponents, i)))
-        for i in range(at - first):
-            falloffs[first + i] = exponents[i]
-
-
-@inner
-def _composite_behind(
-    order,
-    opacity,
-    zero,
-    features,
-    start,
-    firsts,
-    ends,
-    pixels,
-    positions,
-    falloffs,
-    behind,
-    heads,
-    lists,
-    state,
-):
-    """Far to near: what lies behind every pair, and every pixel's list."""
-    for n in range(order.shape[0] - 1, -1, -1):
-        g = order[n]
-        color, here = load_quad(features, start + 4 * g), opacity[zero + g]
-        for k in range(firsts[g], ends[g]):
-            pixel = fetch(pixels, k)
-            lists[fetch(heads, pixel) + fetch(positions, k)] = k
-            further = load_quad(state, 4 * pixel)
-            store_quad(behind, 4 * k, further)
-            alpha = here * fetch(falloffs, k)
-            store_quad(state, 4 * pixel, multiply_add(alpha, subtract(color, further), further))
-
-
-@inner
-def _statistics(
-    first,
-    end,
-    g,
-    features,
-    start,
-    opacity,
-    zero,
-    pixels,
-    positions,
-    owners,
-    falloffs,
-    behind,
-    heads,
-    lists,
-    cursors,
-    state,
-    blank,
-    origin,
-):
-    """Sums of B^2 and of B times what it has to explain; brings the cursors to the Gaussian."""
-    color = load_quad(features, start + 4 * g)
-    squares = times(color, 0.0)
-    products = squares
-    for k in range(first, end):
-        pixel, position = fetch(pixels, k), fetch(positions, k)
-        if fetch(cursors, pixel) != position:
-            _move_cursor(
-                pixel,
-                position,
-                features,
-                start,
-                opacity,
-                zero,
-                owners,
-                falloffs,
-                behind,
-                heads,
-                lists,
-                cursors,
-                state,
-                blank,
-                origin,
-            )
-        here, further = load_quad(state, 4 * pixel), load_quad(behind, 4 * k)
-        light = first_lane(here)
-        slope = times(light * fetch(falloffs, k), subtract(color, further))
-        squares = multiply_add(slope, slope, squares)
-        products = multiply_add(slope, multiply_add(-light, further, here), products)
-    return sum_of_channels(squares), sum_of_channels(products)
-
-
-@inner
-def _step_over(first, end, color, opacity, pixels, positions, falloffs, cursors, state):
-    """Move the cursors that stand at a Gaussian to behind it."""
-    for k in range(first, end):
-        pixel, position = fetch(pixels, k), fetch(positions, k)
-        if fetch(cursors, pixel) == position:
-            cursors[pixel] = position + 1
-            here = load_quad(state, 4 * pixel)
-            weight = opacity * fetch(falloffs, k) * first_lane(here)
-            store_quad(state, 4 * pixel, multiply_add(-weight, color, here))
-
-
-@inner
-def _move_cursor(
-    pixel,
-    target,
-    features,
-    start,
-    opacity,
-    zero,
-    owners,
-    falloffs,
-    behind,
-    heads,
-    lists,
-    cursors,
-    state,
-    blank,
-    origin,
-):
-    """Walk a pixel's cursor along its list."""
-    head, place = fetch(heads, pixel), fetch(cursors, pixel)
-    here = load_quad(state, 4 * pixel)
-    if place > target:
-        further = load_quad(behind, 4 * fetch(lists, head + place - 1))
-        for step in range(place - 1, target - 1, -1):
-            k = fetch(lists, head + step)
-            g = fetch(owners, k)
-            color = load_quad(features, start + 4 * g)
-            alpha = opacity[zero + g] * fetch(falloffs, k)
-            here = multiply_add(alpha / (1.0 - alpha) * first_lane(here), color, here)
-            if step > target:
-                further = multiply_add(alpha, subtract(color, further), further)
-                store_quad(behind, 4 * fetch(lists, head + step - 1), further)
-        is_lost = first_lane(load_quad(state, 4 * pixel)) < _DARK  # cannot be divided back
-        if is_lost:
-            here = load_quad(blank, 4 * (origin + pixel))
-        place = 0 if is_lost else target
-    for step in range(place, target):
-        k = fetch(lists, head + step)
-        g = fetch(owners, k)
-        weight = opacity[zero + g] * fetch(falloffs, k) * first_lane(here)
-        here = multiply_add(-weight, load_quad(features, start + 4 * g), here)
-    store_quad(state, 4 * pixel, here)
-    cursors[pixel] = target
-
-
-@inner
-def _log_beta(opacity, upper, a, b):
-    """Log density of a Beta(a, b) stretched to (0, upper), up to a constant."""
-    inside = min(max(opacity, 1e-12), upper - 1e-12)
-    return (a - 1.0) * math.log(inside) + (b - 1.0) * math.log(upper - inside)

@@ -155,7 +155,7 @@ def _project(
             top = max(math.ceil(y - reach - 0.5 - _SLACK), 0.0)
             bottom = min(math.floor(y + reach - 0.5 + _SLACK), height - 1.0)
             reach = math.sqrt(rim * xx)
-            meets = top <= bottom and -1.0 < x + reach and x - reach < width + 1.0
+            meets = top <= bottom and x + reach > -1.0 and x - reach < width + 1.0
             is_drawn = meets and np.float32(depth) >= near_plane and rim > 0.0
             shape[5], shape[6] = (top, bottom) if is_drawn else (0.0, -1.0)
             count = 0
@@ -163,7 +163,7 @@ def _project(
                 left, right, _, _ = row_span(shape, row, rim, width)
                 count += max(right - left + 1, 0)
             bounds[image, g] = count
-        is_bad[item] = not bad == 0.0
+        is_bad[item] = bad != 0.0
 
 
 @inner
@@ -272,8 +272,8 @@ def _sort(counter, num_items, thread, bits, order):
             starts[:] = 0
             for i in range(size):
                 starts[np.int64((keys[i] >> place) & mask) + 1] += 1
-            for digit in range(1 << _DIGIT):
-                starts[digit + 1] += starts[digit]
+            for i in range(1 << _DIGIT):
+                starts[i + 1] += starts[i]
             for i in range(size):
                 digit = np.int64((keys[i] >> place) & mask)
                 at = starts[digit]

@@ -184,7 +184,8 @@ class FrozenOrder(scenes.ManyDataModel):
     past: Tensor | None = None
 
     def sort_depths(self, depth: Tensor, cameras: Cameras) -> Tensor | None:
-        return super().sort_depths(depth if self.past is None else self.past, cameras)
+        past = depth if self.past is None else self.past.repeat(len(depth) // len(self.past), 1)
+        return super().sort_depths(past, cameras)
 
 
 class OldOrder(DepthMoves):

@@ -307,5 +307,5 @@ def test_claims_are_those_of_the_reference():
 def test_models_with_another_cutoff_are_refused():
     model = scenes.tiny_model()
     alpha = make_renderer("reference", RenderSettings(cutoff="alpha"))
-    with pytest.raises(ValueError, match="DepthMoves needs .* cutoff='alpha'"):
+    with pytest.raises(ValueError, match=r"DepthMoves needs .* cutoff='alpha'"):
         DepthMoves(replace(model, renderer=alpha))

@@ -43,10 +43,10 @@ def test_threads_and_other_chains_do_not_matter():
     before, after = scattered(30, seed=3), scattered(30, seed=4)
     together = cpu_claims.claim_pixels(before, after, cameras, FALLOFF, 2)
     for chain in range(2):
-        alone = (
+        here, there = (
             Gaussians(**{name: value[chain : chain + 1] for name, value in vars(g).items()})
             for g in (before, after)
         )
-        one = cpu_claims.claim_pixels(*alone, cameras, FALLOFF, 1)
+        one = cpu_claims.claim_pixels(here, there, cameras, FALLOFF, 1)
         assert torch.equal(one.moving[0], together.moving[chain])
         assert torch.equal(one.owner[0], together.owner[chain])

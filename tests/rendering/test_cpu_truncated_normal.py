@@ -64,8 +64,8 @@ def test_draws_are_those_of_the_torch_function():
     uniform[::50] = 0.0
     found = np.empty((2, size))
     draws(weighted, precision, current, uniform, found)
-    tensors = (torch.from_numpy(x) for x in (weighted, precision, current))
-    wanted = sample_truncated_normal(*tensors, UPPER, torch.from_numpy(uniform))
+    given = [torch.from_numpy(x) for x in (weighted, precision, current, uniform)]
+    wanted = sample_truncated_normal(given[0], given[1], given[2], UPPER, given[3])
     assert np.abs(found[0] - wanted[0].numpy()).max() < 1e-10
     assert np.allclose(found[1], wanted[1], rtol=1e-6, atol=1e-9)
     assert (found[1] != 0).sum() > 1000

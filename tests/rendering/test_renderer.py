@@ -7,7 +7,6 @@ import torch
 
 from bayes_splat.errors import ConfigError
 from bayes_splat.rendering import reference
-from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.rendering.renderer import CountingRenderer, ReferenceRenderer, make_renderer
 from bayes_splat.rendering.settings import CUTOFFS, RenderSettings
 from bayes_splat.types import Gaussians
