@@ -14,7 +14,10 @@ from torch import Tensor
 from torch.distributions import biject_to
 from torch.distributions.transforms import Transform
 
+from bayes_splat.models.priors import MAX_OPACITY
 from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.rendering.renderer import CountingRenderer, ReferenceRenderer
+from bayes_splat.rendering.settings import RenderSettings
 
 Position: TypeAlias = dict[str, Tensor]
 Generators: TypeAlias = Sequence[torch.Generator]
@@ -60,6 +63,46 @@ def coordinates(model: SplatModel) -> Coordinates:
         opacity=biject_to(model.opacity_prior().support),
         noise_scale=biject_to(model.noise_prior().support),
     )
+
+
+def falloff_settings(model: SplatModel, block: str) -> RenderSettings:
+    """How the model renders, for blocks that need a footprint that no opacity changes.
+
+    Raises:
+        ValueError: the model's renderer does not say, cuts off by alpha, or clamps alpha within the
+            support of the opacities.
+    """
+    settings = getattr(model.renderer, "settings", None)
+    if not isinstance(settings, RenderSettings):
+        raise ValueError(
+            f"{block} must know how the model renders, but {type(model.renderer).__name__} has no"
+            " `settings`; give the renderer that attribute, or take make_renderer('auto')"
+        )
+    if settings.cutoff != "falloff":
+        raise ValueError(
+            f"{block} needs pictures that are affine in each opacity, but the model renders with"
+            f" cutoff={settings.cutoff!r}; use RenderSettings(cutoff='falloff')"
+        )
+    if settings.max_alpha < MAX_OPACITY:
+        raise ValueError(
+            f"{block} needs pictures that are affine in each opacity, but the model renders with"
+            f" max_alpha={settings.max_alpha}; it must be at least {MAX_OPACITY}"
+        )
+    return settings
+
+
+def cpu_threads(model: SplatModel) -> int | None:
+    """How many threads the model's compiled CPU engine takes; None where it is not that engine."""
+    renderer = model.renderer
+    while isinstance(renderer, CountingRenderer):
+        renderer = renderer.renderer
+    if isinstance(renderer, ReferenceRenderer):
+        return None
+    from bayes_splat.rendering.cpu import CPURenderer  # late: loading numba takes a second
+
+    if not isinstance(renderer, CPURenderer):
+        return None
+    return renderer.num_threads or torch.get_num_threads()
 
 
 def noise_per_view(

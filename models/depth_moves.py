@@ -22,7 +22,7 @@ from bayes_splat.models import blocks
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering import reference
-from bayes_splat.rendering.settings import RenderSettings
+from bayes_splat.types import Gaussians
 
 CANDIDATES = ("proposal", "walk")
 _EXPLORE = 0.1
@@ -41,6 +41,10 @@ class DepthMoves:
         fraction: share of the Gaussians that get a candidate in one round; of those whose pixels
             meet only one moves.
         rounds: how often in one step.
+
+    Raises:
+        ValueError: there are no such candidates; the model renders with another cutoff than that of
+            the falloff, or it is not known how.
     """
 
     model: SplatModel
@@ -50,6 +54,7 @@ class DepthMoves:
     rounds: int = 1
 
     def __post_init__(self) -> None:
+        blocks.falloff_settings(self.model, type(self).__name__)
         if self.candidates not in CANDIDATES:
             raise ValueError(
                 f"candidates is {self.candidates!r}; choose one of {', '.join(CANDIDATES)}"
@@ -84,11 +89,10 @@ class DepthMoves:
             1, chosen
         )
 
-        touched = _touched_pixels(self.model, depth, candidate, opacity, chosen)
-        moving = _without_shared_pixels(touched, chosen.shape)
+        moving, owner = _claims(self.model, depth, candidate, opacity, chosen)
         kept = torch.where(moving, offered, depth.gather(1, chosen))
         log_ratio = log_ratio + self._log_likelihood_ratio(
-            touched, moving, depth, depth.scatter(1, chosen, kept), opacity, noise
+            owner, moving, depth, depth.scatter(1, chosen, kept), opacity, noise
         )
         log_ratio = torch.nan_to_num(log_ratio, nan=-torch.inf)
         accepted = moving & (blocks.uniforms(generators, chosen.shape[1]).log() < log_ratio)
@@ -132,7 +136,7 @@ class DepthMoves:
 
     def _log_likelihood_ratio(
         self,
-        touched: "_Touched",
+        owner: Int[Tensor, "chain pixel"],
         moving: Bool[Tensor, "chain chosen"],
         old: Tensor,
         new: Tensor,
@@ -140,21 +144,79 @@ class DepthMoves:
         noise: Tensor,
     ) -> Float[Tensor, "chain chosen"]:
         """Of every moving Gaussian, over the pixels it touches before or after."""
-        num_chains, per_chain = old.shape[0], self.model.num_pixels
-        owned = moving.flatten()[touched.owner]
-        owner_of = torch.full((num_chains * per_chain,), -1)
-        owner_of[touched.pixel[owned]] = touched.owner[owned]
-        pixels, is_real = _rectangular(owner_of.reshape(num_chains, per_chain) >= 0)
+        num_chains, num_chosen = moving.shape
+        pixels, is_real = _rectangular(owner >= 0)
         observed, view = self.model.observed(pixels)
         variance = noise.gather(1, view).square()
-        before, after = (
-            (self.model.predict_pixels(d, opacity, pixels) - observed).square().sum(-1)
-            for d in (old, new)
-        )
+        colors = self._predict(
+            torch.cat([old, new]), opacity.repeat(2, 1), pixels.repeat(2, 1)
+        ).reshape(2, *observed.shape)
+        before, after = (colors - observed).square().sum(-1)
         gain = torch.where(is_real, 0.5 * (before - after) / variance, torch.zeros_like(variance))
-        owners = owner_of.reshape(num_chains, per_chain).gather(1, pixels).clamp_min(0)
+        first = num_chosen * torch.arange(num_chains)[:, None]
+        owners = first + owner.gather(1, pixels).clamp_min(0)
         sums = torch.bincount(owners.flatten(), weights=gain.flatten(), minlength=moving.numel())
         return sums.reshape(moving.shape)
+
+    def _predict(self, depth: Tensor, opacity: Tensor, pixels: Tensor) -> Tensor:
+        """``model.predict_pixels``; the CPU engine is spared the sorting of float64 keys."""
+        model, threads = self.model, blocks.cpu_threads(self.model)
+        keys = model.sort_depths(depth, model.views.cameras)
+        if threads is None or keys is None:
+            return model.predict_pixels(depth, opacity, pixels)
+        from bayes_splat.rendering import cpu_pixel_lists  # late: loading numba takes a second
+
+        rendering = model.renderer.render(
+            model.gaussians(depth, opacity),
+            model.views.cameras,
+            sort_depths=cpu_pixel_lists.ranks(keys, threads),
+            pixels=pixels,
+        )
+        return rendering.colors.double()
+
+
+class _Claims(NamedTuple):
+    """Who moves, and which of them touches each pixel before or after its move.
+
+    Attributes:
+        moving: those that come first, in the order of choice, among all that share a pixel with
+            them. The order of choice is random and independent of the state; the pixel sets are
+            unions of before and after: the answer is the same for the reverse move.
+        owner: number among the chosen, or -1; pixels are flat over (view, height, width).
+    """
+
+    moving: Bool[Tensor, "chain chosen"]
+    owner: Int[Tensor, "chain pixel"]
+
+
+def _claims(
+    model: SplatModel, old: Tensor, new: Tensor, opacity: Tensor, chosen: Tensor
+) -> _Claims:
+    threads = blocks.cpu_threads(model)
+    if threads is None:
+        touched = _touched_pixels(model, old, new, opacity, chosen)
+        moving = _without_shared_pixels(touched, chosen.shape)
+        return _Claims(moving, _owners(touched, moving, model.num_pixels))
+    from bayes_splat.rendering import cpu_claims  # late: loading numba takes a second
+
+    settings = blocks.falloff_settings(model, "DepthMoves")
+    before, after = (_chosen_gaussians(model, depth, opacity, chosen) for depth in (old, new))
+    claims = cpu_claims.claim_pixels(before, after, model.views.cameras, settings, threads)
+    return _Claims(*claims)
+
+
+def _chosen_gaussians(
+    model: SplatModel, depth: Tensor, opacity: Tensor, chosen: Tensor
+) -> Gaussians:
+    everything = model.gaussians(depth, opacity)
+    rows = chosen[..., None]
+    return Gaussians(
+        means=everything.means.gather(1, rows.expand(-1, -1, 3)),
+        scales=everything.scales.gather(1, rows.expand(-1, -1, 3)),
+        rotations=everything.rotations.gather(1, rows.expand(-1, -1, 4)),
+        opacities=everything.opacities.gather(1, chosen),
+        harmonics=everything.harmonics[:, :1].expand(-1, chosen.shape[1], -1, -1),
+    )
 
 
 class _Touched(NamedTuple):
@@ -172,18 +234,10 @@ class _Touched(NamedTuple):
 def _touched_pixels(
     model: SplatModel, old: Tensor, new: Tensor, opacity: Tensor, chosen: Tensor
 ) -> _Touched:
-    both = []
+    settings, both = blocks.falloff_settings(model, "DepthMoves"), []
     for depth in (old, new):
-        everything = model.gaussians(depth, opacity)
-        rows = chosen[..., None]
-        some = type(everything)(
-            means=everything.means.gather(1, rows.expand(-1, -1, 3)),
-            scales=everything.scales.gather(1, rows.expand(-1, -1, 3)),
-            rotations=everything.rotations.gather(1, rows.expand(-1, -1, 4)),
-            opacities=everything.opacities.gather(1, chosen),
-            harmonics=everything.harmonics[:, :1].expand(-1, chosen.shape[1], -1, -1),
-        )
-        pairs = reference.footprints(some, model.views.cameras, RenderSettings()).pairs
+        some = _chosen_gaussians(model, depth, opacity, chosen)
+        pairs = reference.footprints(some, model.views.cameras, settings).pairs
         number = pairs.splat % chosen.shape[1]
         chain = torch.div(pairs.splat, model.num_views * chosen.shape[1], rounding_mode="floor")
         both.append(_Touched(chain * chosen.shape[1] + number, pairs.pixel))
@@ -191,11 +245,7 @@ def _touched_pixels(
 
 
 def _without_shared_pixels(touched: _Touched, shape: torch.Size) -> Bool[Tensor, "chain chosen"]:
-    """Those that come first, in the order of choice, among all that share a pixel with them.
-
-    The order of choice is random and independent of the state; the pixel sets are unions of before
-    and after: the answer is the same for the reverse move.
-    """
+    """See ``_Claims.moving``."""
     if touched.pixel.numel() == 0:
         return torch.ones(shape, dtype=torch.bool)
     first = torch.full((int(touched.pixel.max()) + 1,), shape.numel())
@@ -204,11 +254,23 @@ def _without_shared_pixels(touched: _Touched, shape: torch.Size) -> Bool[Tensor,
     return (torch.bincount(touched.owner[beaten], minlength=shape.numel()) == 0).reshape(shape)
 
 
+def _owners(
+    touched: _Touched, moving: Bool[Tensor, "chain chosen"], num_pixels: int
+) -> Int[Tensor, "chain pixel"]:
+    """See ``_Claims.owner``."""
+    num_chains, num_chosen = moving.shape
+    owned = moving.flatten()[touched.owner]
+    owner = torch.full((num_chains * num_pixels,), -1)
+    owner[touched.pixel[owned]] = touched.owner[owned] % num_chosen
+    return owner.reshape(num_chains, num_pixels)
+
+
 def _rectangular(
     wanted: Bool[Tensor, "chain pixel"],
 ) -> tuple[Int[Tensor, "chain wanted"], Bool[Tensor, "chain wanted"]]:
     """Indices of the wanted pixels, rows filled up to equal length, and which entries are real."""
     counts = wanted.sum(-1)
-    longest = max(1, int(counts.max()))
-    order = torch.sort((~wanted).to(torch.int8), dim=-1, stable=True).indices[:, :longest]
-    return order, torch.arange(longest) < counts[:, None]
+    is_real = torch.arange(max(1, int(counts.max()))) < counts[:, None]
+    pixels = torch.zeros(is_real.shape, dtype=torch.long)
+    pixels[is_real] = torch.nonzero(wanted)[:, 1]
+    return pixels, is_real

@@ -5,9 +5,11 @@ B = G T (c - behind), so under Normal noise an opacity's full conditional is a N
 prior, cut to its support. The falloff cutoff makes this exact: which pixels a Gaussian touches does
 not depend on its opacity.
 
-A sweep visits the Gaussians in an order that does not depend on the state. Gaussians that share no
-pixel in any view are independent given the rest, so those whose turn it is in all of their pixels
-are drawn together: the result is that of the sequential sweep.
+A sweep visits the Gaussians in an order that does not depend on the opacities. With the CPU engine
+it is compiled (``rendering.cpu_opacity_sweep``) and goes near first. For other renderers this file
+does the same in PyTorch, and is the specification: Gaussians that share no pixel in any view are
+independent given the rest, so those whose turn it is in all of their pixels are drawn together; the
+result is that of the sequential sweep.
 """
 
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bayes_splat.models import blocks
@@ -34,14 +36,21 @@ class OpacityGibbs:
     Attributes:
         model: must render with the falloff cutoff.
         fraction: share of the Gaussians visited in one step, chosen at random.
-        stride: Gaussians this many pixels apart in their own view are visited one after another
-            (an order in which many can be drawn together; it does not change the target).
+        stride: without the CPU engine, Gaussians this many pixels apart in their own view are
+            visited one after another (an order in which many can be drawn together; it does not
+            change the target).
+
+    Raises:
+        ValueError: the model renders with another cutoff, or it is not known how.
     """
 
     model: SplatModel
     fraction: float = 1.0
     stride: int = 5
     name: str = "opacity"
+
+    def __post_init__(self) -> None:
+        blocks.falloff_settings(self.model, type(self).__name__)
 
     def init(self, position: Position) -> None:
         """Nothing to tune."""
@@ -52,12 +61,66 @@ class OpacityGibbs:
     ) -> tuple[Position, None, BlockInfo]:
         """Draw the chosen opacities of every chain."""
         to = blocks.coordinates(self.model)
-        depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
-        noise = blocks.noise_per_view(self.model, to.noise_scale(position["noise_scale"]))
-        sweep = _Sweep.start(self.model, depth, opacity, noise)
-        turn = self._turns(generators)
-        uniform = blocks.uniforms(generators, 2, opacity.shape[-1])
-        accepted, visited = torch.zeros_like(opacity), turn > 0
+        sites = _Sites(
+            depth=to.depth(position["depth"]),
+            opacity=to.opacity(position["opacity"]),
+            noise=blocks.noise_per_view(self.model, to.noise_scale(position["noise_scale"])),
+        )
+        threads = blocks.cpu_threads(self.model)
+        if threads is None:
+            turn = self._turns(generators)
+            visited, uniform = turn > 0, blocks.uniforms(generators, 2, turn.shape[-1])
+            swept = self._sweep(sites, turn, uniform)
+        else:
+            visited = ~self._skipped(generators)
+            uniform = blocks.uniforms(generators, 2, visited.shape[-1])
+            swept = self._compiled_sweep(sites, visited, uniform, threads)
+        moved = swept.opacity.clamp(1e-12, MAX_OPACITY - 1e-12)
+        kept = torch.where(visited, to.opacity.inv(moved), position["opacity"])
+        rate = swept.acceptance.sum(-1) / visited.sum(-1).clamp_min(1)
+        return {**position, "opacity": kept}, None, blocks.block_info(rate)
+
+    def _compiled_sweep(
+        self,
+        sites: "_Sites",
+        visited: Bool[Tensor, "chain gaussian"],
+        uniform: Float[Tensor, "chain 2 gaussian"],
+        threads: int,
+        turn: Int[Tensor, "chain gaussian"] | None = None,
+    ) -> "_Swept":
+        """One after another, near first (or by turn)."""
+        from bayes_splat.rendering import cpu_opacity_sweep  # late: loading numba takes a second
+
+        model, cameras = self.model, self.model.views.cameras
+        observed, _ = model.observed()
+        a, b = model.config.opacity_prior
+        sweep = cpu_opacity_sweep.sweep_opacities(
+            model.gaussians(sites.depth, sites.opacity),
+            cameras,
+            blocks.falloff_settings(model, type(self).__name__),
+            opacities=sites.opacity,
+            sort_depths=model.sort_depths(sites.depth, cameras),
+            observed=observed.expand(len(sites.depth), -1, -1),
+            precisions=1.0 / sites.noise**2,
+            visited=visited,
+            uniforms=uniform,
+            upper=MAX_OPACITY,
+            prior=(a, b),
+            threads=threads,
+            order=None if turn is None else turn.argsort(dim=-1, descending=True),
+        )
+        return _Swept(sweep.opacities, sweep.acceptance)
+
+    def _sweep(
+        self,
+        sites: "_Sites",
+        turn: Int[Tensor, "chain gaussian"],
+        uniform: Float[Tensor, "chain 2 gaussian"],
+    ) -> "_Swept":
+        """Set after set, those with the highest turn first."""
+        settings = blocks.falloff_settings(self.model, type(self).__name__)
+        sweep = _Sweep.start(self.model, settings, *sites)
+        accepted = torch.zeros_like(sites.opacity)
         for chosen, pairs in sweep.rounds(turn.flatten()):
             current, members = sweep.opacity[chosen], sweep.members(chosen, pairs)
             precision, weighted = sweep.statistics(members, chosen.numel())
@@ -68,10 +131,7 @@ class OpacityGibbs:
             is_accepted = uniform[:, 1].flatten()[chosen].log() < log_ratio
             accepted.view(-1)[chosen] = log_ratio.clamp_max(0.0).exp()
             sweep.replace(chosen, members, torch.where(is_accepted, candidate, current))
-        moved = sweep.opacity.reshape(opacity.shape).clamp(1e-12, MAX_OPACITY - 1e-12)
-        kept = torch.where(visited, to.opacity.inv(moved), position["opacity"])
-        rate = accepted.sum(-1) / visited.sum(-1).clamp_min(1)
-        return {**position, "opacity": kept}, None, blocks.block_info(rate)
+        return _Swept(sweep.opacity.reshape(sites.opacity.shape), accepted)
 
     def _log_prior(self, opacity: Tensor) -> Tensor:
         return self.model.opacity_prior().log_prob(opacity.clamp(1e-12, MAX_OPACITY - 1e-12))
@@ -87,9 +147,30 @@ class OpacityGibbs:
         group = lattice + stride * stride * view
         size = len(group)
         order = blocks.permutations(generators, int(group.max()) + 1)
-        skipped = blocks.permutations(generators, size) >= round(self.fraction * size)
         turn = order[:, group] * size + torch.arange(size) + 1
-        return torch.where(skipped, torch.zeros_like(turn), turn)
+        return torch.where(self._skipped(generators), torch.zeros_like(turn), turn)
+
+    def _skipped(self, generators: Generators) -> Bool[Tensor, "chain gaussian"]:
+        """Whose turn does not come in this step."""
+        size = len(self.model.proposal)
+        if self.fraction >= 1.0:
+            return torch.zeros(len(generators), size, dtype=torch.bool)
+        return blocks.permutations(generators, size) >= round(self.fraction * size)
+
+
+class _Sites(NamedTuple):
+    """Values of the sites, noise scales by view."""
+
+    depth: Float[Tensor, "chain gaussian"]
+    opacity: Float[Tensor, "chain gaussian"]
+    noise: Float[Tensor, "chain view"]
+
+
+class _Swept(NamedTuple):
+    """Opacities after a sweep, and the acceptance probability of every draw (0 if not visited)."""
+
+    opacity: Float[Tensor, "chain gaussian"]
+    acceptance: Float[Tensor, "chain gaussian"]
 
 
 class _Members(NamedTuple):
@@ -121,18 +202,20 @@ class _Sweep:
     weight: Float[Tensor, " pixel"]
 
     @staticmethod
-    def start(model: SplatModel, depth: Tensor, opacity: Tensor, noise: Tensor) -> "_Sweep":
+    def start(
+        model: SplatModel, settings: RenderSettings, depth: Tensor, opacity: Tensor, noise: Tensor
+    ) -> "_Sweep":
         cameras = model.views.cameras
         seen = reference.footprints(
             model.gaussians(depth, opacity),
             cameras,
-            RenderSettings(),
+            settings,
             sort_depths=model.sort_depths(depth, cameras),
         )
         pairs, (num_chains, size) = seen.pairs, opacity.shape
         chain = torch.div(pairs.splat, model.num_views * size, rounding_mode="floor")
         gaussian = chain * size + pairs.splat % size
-        falloff = reference.falloff(seen, RenderSettings()).double()
+        falloff = reference.falloff(seen, settings).double()
         color = segments.gather(seen.projection.colors.flatten(1), pairs.splat).double()
         alpha = opacity.flatten()[gaussian] * falloff
         through = segments.transmittance(alpha, pairs.position)

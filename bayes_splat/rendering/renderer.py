@@ -99,6 +99,11 @@ class CountingRenderer:
     renderer: Renderer
     count: RenderCount = field(default_factory=RenderCount)
 
+    @property
+    def settings(self) -> RenderSettings | None:
+        """Those of the renderer inside, None where it has none."""
+        return getattr(self.renderer, "settings", None)
+
     def render(
         self,
         gaussians: Gaussians,

@@ -184,16 +184,17 @@ class FrozenOrder(scenes.ManyDataModel):
     past: Tensor | None = None
 
     def sort_depths(self, depth: Tensor, cameras: Cameras) -> Tensor | None:
-        return super().sort_depths(depth if self.past is None else self.past, cameras)
+        past = depth if self.past is None else self.past.repeat(len(depth) // len(self.past), 1)
+        return super().sort_depths(past, cameras)
 
 
 class OldOrder(DepthMoves):
     """Renders the candidates in the order of the present depths."""
 
-    def _log_likelihood_ratio(self, touched, moving, old, new, opacity, noise):
+    def _log_likelihood_ratio(self, owner, moving, old, new, opacity, noise):
         model = FrozenOrder(**vars(self.model), past=old)
         right = DepthMoves(model, self.candidates, self.fraction)
-        return right._log_likelihood_ratio(touched, moving, old, new, opacity, noise)
+        return right._log_likelihood_ratio(owner, moving, old, new, opacity, noise)
 
 
 def jumps_in_old_order(model: SplatModel, target: PyroTarget) -> Kernel:

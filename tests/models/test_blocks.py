@@ -1,6 +1,12 @@
+from dataclasses import replace
+
+import pytest
 import torch
 
 from bayes_splat.models import blocks
+from bayes_splat.rendering.cpu import CPURenderer
+from bayes_splat.rendering.renderer import CountingRenderer, make_renderer
+from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.samplers import base
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
@@ -59,3 +65,35 @@ def test_reports_are_what_gibbs_reads():
     assert info.step_size.isnan().all()
     assert not info.diverging.any()
     assert info.potential_energy is None
+
+
+def test_settings_are_those_of_the_renderer_inside():
+    model, settings = scenes.tiny_model(), RenderSettings(threshold=0.01)
+    inside = make_renderer("reference", settings)
+    for renderer in (inside, CountingRenderer(inside), CountingRenderer(CountingRenderer(inside))):
+        assert blocks.falloff_settings(replace(model, renderer=renderer), "this") is settings
+
+
+@pytest.mark.parametrize(
+    ("renderer", "words"),
+    [
+        (make_renderer("reference", RenderSettings(cutoff="alpha")), "this needs .*'alpha'; use"),
+        (make_renderer("reference", RenderSettings(max_alpha=0.9)), "max_alpha=0.9; .* 0.999"),
+        (object(), "object has no `settings`"),
+        (CountingRenderer(object()), "CountingRenderer has no `settings`"),
+    ],
+)
+def test_pictures_that_are_not_known_to_be_affine_are_refused(renderer, words):
+    for wrapped in (renderer, CountingRenderer(renderer)):
+        model = replace(scenes.tiny_model(), renderer=wrapped)
+        with pytest.raises(ValueError, match=words if wrapped is renderer else "this (needs|must)"):
+            blocks.falloff_settings(model, "this")
+
+
+def test_threads_of_the_compiled_engine():
+    model = scenes.tiny_model()
+    assert blocks.cpu_threads(model) is None
+    for renderer in (CPURenderer(num_threads=3), CountingRenderer(CPURenderer(num_threads=3))):
+        assert blocks.cpu_threads(replace(model, renderer=renderer)) == 3
+    assert blocks.cpu_threads(replace(model, renderer=CPURenderer())) == torch.get_num_threads()
+    assert blocks.cpu_threads(replace(model, renderer=object())) is None

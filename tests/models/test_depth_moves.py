@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,6 +9,8 @@ from bayes_splat import geometry
 from bayes_splat.models import blocks, depth_moves
 from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.rendering.renderer import make_renderer
+from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.samplers import base
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
@@ -121,9 +124,8 @@ def test_moves_without_shared_pixels_factorise(kind):
     moving = depth_moves._without_shared_pixels(touched, chosen.shape)
     together = depth.scatter(1, chosen, torch.where(moving, offered, depth.gather(1, chosen)))
     noise = blocks.noise_per_view(model, sites["noise_scale"])
-    single = DepthMoves(model)._log_likelihood_ratio(
-        touched, moving, depth, together, opacity, noise
-    )
+    owner = depth_moves._owners(touched, moving, model.num_pixels)
+    single = DepthMoves(model)._log_likelihood_ratio(owner, moving, depth, together, opacity, noise)
     assert (moving.sum(-1) > 1).sum() > CHAINS / 2, "several move at once"
     assert (single[~moving] == 0).all()
 
@@ -257,3 +259,53 @@ def test_two_rounds_are_two_steps():
 def test_unknown_candidates_are_refused():
     with pytest.raises(ValueError, match="'guess'; choose one of proposal, walk"):
         DepthMoves(scenes.tiny_model(), "guess")
+
+
+# ----- the compiled engine -----
+
+
+@pytest.mark.parametrize("candidates", depth_moves.CANDIDATES)
+def test_the_compiled_engine_accepts_what_the_reference_accepts(candidates):
+    plain, compiled = (
+        scenes.tiny_model(image_shape=(6, 20), baseline=0.8, renderer=name)
+        for name in ("reference", "cpu")
+    )
+    position = PyroTarget(plain, vectorized=True).unconstrain(scenes.prior_draws(plain, CHAINS))
+    (one, _, first), (two, _, second) = (
+        DepthMoves(model, candidates, fraction=0.2, rounds=2).step(
+            make_generators(1, CHAINS), position, None, is_warmup=False
+        )
+        for model in (plain, compiled)
+    )
+    changed = one["depth"] != position["depth"]
+    assert torch.equal(two["depth"] != position["depth"], changed)
+    assert torch.equal(one["depth"], two["depth"])
+    assert second.acceptance_rate == pytest.approx(first.acceptance_rate, abs=1e-3)
+    assert changed.sum() > 100
+
+
+def test_claims_are_those_of_the_reference():
+    model = scenes.tiny_model(image_shape=(6, 20), baseline=0.8)
+    sites = scenes.prior_draws(model, 20)
+    chosen, offered, _ = offer(DepthMoves(model, fraction=0.3), sites["depth"], 7)
+    candidate = sites["depth"].scatter(1, chosen, offered)
+    plain, compiled = (
+        depth_moves._claims(
+            replace(model, renderer=make_renderer(name)),
+            sites["depth"],
+            candidate,
+            sites["opacity"],
+            chosen,
+        )
+        for name in ("reference", "cpu")
+    )
+    assert torch.equal(plain.moving, compiled.moving)
+    assert torch.equal(plain.owner, compiled.owner)
+    assert (plain.owner >= 0).any()
+
+
+def test_models_with_another_cutoff_are_refused():
+    model = scenes.tiny_model()
+    alpha = make_renderer("reference", RenderSettings(cutoff="alpha"))
+    with pytest.raises(ValueError, match=r"DepthMoves needs .* cutoff='alpha'"):
+        DepthMoves(replace(model, renderer=alpha))

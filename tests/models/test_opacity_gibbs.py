@@ -11,6 +11,8 @@ from bayes_splat.models.opacity_gibbs import OpacityGibbs
 from bayes_splat.models.priors import MAX_OPACITY
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.models.truncated_normal import sample_truncated_normal
+from bayes_splat.rendering.renderer import ReferenceRenderer, make_renderer
+from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.samplers import base
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
@@ -32,6 +34,9 @@ class OnlyOne(OpacityGibbs):
         turns[chains, chains % self.visited] = 1
         return turns
 
+    def _skipped(self, generators: base.Generators) -> Tensor:
+        return self._turns(generators) == 0
+
 
 def same_state(model: SplatModel, chains: int) -> tuple[PyroTarget, dict[str, Tensor]]:
     target = PyroTarget(model, vectorized=True)
@@ -41,7 +46,9 @@ def same_state(model: SplatModel, chains: int) -> tuple[PyroTarget, dict[str, Te
 
 def sweep_of(model: SplatModel, sites: dict[str, Tensor]) -> opacity_gibbs._Sweep:
     noise = blocks.noise_per_view(model, sites["noise_scale"])
-    return opacity_gibbs._Sweep.start(model, sites["depth"], sites["opacity"], noise)
+    return opacity_gibbs._Sweep.start(
+        model, RenderSettings(), sites["depth"], sites["opacity"], noise
+    )
 
 
 # ----- draws -----
@@ -49,10 +56,11 @@ def sweep_of(model: SplatModel, sites: dict[str, Tensor]) -> opacity_gibbs._Swee
 
 @pytest.mark.parametrize(("kind", "steps"), [({}, 1), (LEANING, 12)])
 @pytest.mark.parametrize("sharpness", [0.05, 0.002])
-def test_draws_follow_the_integrated_conditional(kind, steps, sharpness):
+@pytest.mark.parametrize("renderer", ["reference", "cpu"])
+def test_draws_follow_the_integrated_conditional(kind, steps, sharpness, renderer):
     """One opacity on a grid of the exact log joint, all others held."""
     visited, chains = 5, 1000
-    model = exact_model(noise_prior=[4.0, sharpness], **kind)
+    model = exact_model(noise_prior=[4.0, sharpness], renderer=renderer, **kind)
     target, position = same_state(model, chains)
     block, generators = OnlyOne(model, visited=visited), make_generators(1, chains)
     moved = position
@@ -77,10 +85,11 @@ def test_draws_follow_the_integrated_conditional(kind, steps, sharpness):
 
 
 @pytest.mark.parametrize(("kind", "steps"), [({}, 1), (LEANING, 25)])
-def test_gaussians_that_nobody_sees_are_drawn_from_the_prior(kind, steps):
+@pytest.mark.parametrize("renderer", ["reference", "cpu"])
+def test_gaussians_that_nobody_sees_are_drawn_from_the_prior(kind, steps, renderer):
     """Those of a second camera far away, when only the first one takes photographs."""
     chains = 300
-    both = exact_model(baseline=50.0, **kind)
+    both = exact_model(baseline=50.0, renderer=renderer, **kind)
     model = replace(both, views=both.views[:1])
     _, position = same_state(model, chains)
     generators = make_generators(2, chains)
@@ -226,6 +235,52 @@ def test_sets_at_a_time_are_one_at_a_time(kind):
     assert info.acceptance_rate == pytest.approx(rates.sum(-1) / (turn > 0).sum(-1))
 
 
+@pytest.mark.parametrize("kind", [{}, LEANING, {"order": "center"}])
+def test_the_compiled_sweep_draws_what_the_torch_sweep_draws(kind):
+    """From the same uniform numbers, in the same order, on float32 scenes."""
+    for seed in range(3):
+        model = scenes.tiny_model(image_shape=(9, 11), seed=seed, renderer="cpu", **kind)
+        values, generators = scenes.prior_draws(model, 2, seed), make_generators(seed, 2)
+        noise = blocks.noise_per_view(model, values["noise_scale"])
+        sites = opacity_gibbs._Sites(values["depth"], values["opacity"], noise)
+        block = OpacityGibbs(model, fraction=0.7)
+        turn, uniform = block._turns(generators), blocks.uniforms(generators, 2, 198)
+        wanted = block._sweep(sites, turn, uniform)
+        found = block._compiled_sweep(sites, turn > 0, uniform, 1, turn)
+        assert (found.opacity - wanted.opacity).abs().max() < 1e-5
+        assert (found.acceptance - wanted.acceptance).abs().max() < 1e-5
+        assert (found.opacity != values["opacity"]).sum() > 100
+
+
+@pytest.mark.parametrize("renderer", [None, RenderSettings(cutoff="alpha")])
+def test_models_that_are_not_affine_are_refused(renderer):
+    model = exact_model()
+    inside = object() if renderer is None else ReferenceRenderer(renderer)
+    words = "no `settings`" if renderer is None else "cutoff='alpha'; use"
+    with pytest.raises(ValueError, match=words):
+        OpacityGibbs(replace(model, renderer=inside))
+
+
+def test_the_renderers_own_settings_are_used():
+    """A coarser cutoff means smaller footprints."""
+    model, coarse = exact_model(), RenderSettings(threshold=0.2)
+    sites = scenes.prior_draws(model, 2)
+    noise = blocks.noise_per_view(model, sites["noise_scale"])
+    values = opacity_gibbs._Sites(sites["depth"], sites["opacity"], noise)
+    draws = {}
+    for name, settings in (("reference", coarse), ("cpu", coarse), ("fine", RenderSettings())):
+        renderer = make_renderer("reference" if name == "fine" else name, settings)
+        block = OpacityGibbs(replace(model, renderer=renderer))
+        generators = make_generators(0, 2)
+        turn, uniform = block._turns(generators), blocks.uniforms(generators, 2, 12)
+        if name == "cpu":
+            draws[name] = block._compiled_sweep(values, turn > 0, uniform, 1, turn).opacity
+        else:
+            draws[name] = block._sweep(values, turn, uniform).opacity
+    assert (draws["cpu"] - draws["reference"]).abs().max() < 1e-5
+    assert (draws["fine"] - draws["reference"]).abs().max() > 1e-2
+
+
 def test_turns_do_not_repeat_and_leave_the_right_share_out():
     model = exact_model(image_shape=(3, 8))
     for fraction in (1.0, 0.25):
@@ -236,8 +291,9 @@ def test_turns_do_not_repeat_and_leave_the_right_share_out():
         assert (visits > 0).all(), "everybody's turn comes"
 
 
-def test_chains_do_not_depend_on_each_other():
-    model = exact_model()
+@pytest.mark.parametrize("renderer", ["reference", "cpu"])
+def test_chains_do_not_depend_on_each_other(renderer):
+    model = exact_model(renderer=renderer)
     target = PyroTarget(model, vectorized=True)
     position = target.unconstrain(scenes.prior_draws(model, 3))
     block = OpacityGibbs(model, fraction=0.6)

@@ -147,3 +147,9 @@ def test_bits_of_a_chain_do_not_depend_on_other_chains(cutoff):
     by_itself = picture_and_gradients(RENDERERS[cutoff], alone, cameras)
     together = picture_and_gradients(RENDERERS[cutoff], gaussians, cameras)
     assert all(torch.equal(a[0], b[1]) for a, b in zip(by_itself, together, strict=True))
+
+
+def test_counting_tells_the_settings_of_what_it_counts():
+    settings = RenderSettings(threshold=0.01)
+    assert CountingRenderer(ReferenceRenderer(settings)).settings is settings
+    assert CountingRenderer(object()).settings is None

@@ -1,0 +1,94 @@
+"""Which of many Gaussians may move at once: those that meet no earlier one in any pixel, compiled.
+
+A Gaussian claims the pixels that it touches before or after its move, in all views. Where two claim
+the same pixel the one that comes first stays and the other waits.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from bayes_splat.rendering import cpu_pixel_lists
+from bayes_splat.rendering.cpu_compile import inner, kernel
+from bayes_splat.rendering.cpu_pixel_lists import row_span
+from bayes_splat.rendering.cpu_threads import run_items, take_number
+from bayes_splat.rendering.settings import RenderSettings
+from bayes_splat.types import Cameras, Gaussians
+
+
+class Claims(NamedTuple):
+    """Who moves, and where.
+
+    Attributes:
+        moving: whether a Gaussian meets no earlier one.
+        owner: the moving Gaussian that touches a pixel, flat over (view, height, width), or -1.
+    """
+
+    moving: Bool[Tensor, "chain gaussian"]
+    owner: Int[Tensor, "chain pixel"]
+
+
+def claim_pixels(
+    before: Gaussians, after: Gaussians, cameras: Cameras, settings: RenderSettings, threads: int
+) -> Claims:
+    """Share the pixels out among Gaussians that want to move, in their order.
+
+    Raises:
+        ValueError: as ``cpu_pixel_lists.find_ellipses``.
+    """
+    (chains, size), views = before.opacities.shape, len(cameras)
+    height, width = cameras.image_shape
+    both = [cpu_pixel_lists.find_ellipses(g, cameras, settings, threads) for g in (before, after)]
+    moving = np.empty((chains, size), dtype=np.bool_)
+    owner = np.full((chains, views * height * width), -1, dtype=np.int64)
+    run_items(
+        _claim,
+        chains,
+        threads,
+        (views, height, width),
+        both[0].shapes,
+        both[1].shapes,
+        both[0].rim,
+        moving,
+        owner,
+    )
+    return Claims(torch.from_numpy(moving), torch.from_numpy(owner))
+
+
+@kernel
+def _claim(counter, num_items, thread, shape, before, after, rim, moving, owner):
+    views, height, width = shape
+    size = moving.shape[1]
+    while True:
+        chain = take_number(counter)
+        if chain >= num_items:
+            return
+        for g in range(size):
+            is_free = True
+            for view in range(views):
+                image, offset = chain * views + view, view * height * width
+                first = _claim_ellipse(before[image, g], rim, width, offset, g, owner[chain])
+                second = _claim_ellipse(after[image, g], rim, width, offset, g, owner[chain])
+                is_free = is_free and first and second
+            moving[chain, g] = is_free
+        for pixel in range(owner.shape[1]):
+            if owner[chain, pixel] >= 0 and not moving[chain, owner[chain, pixel]]:
+                owner[chain, pixel] = -1
+
+
+@inner
+def _claim_ellipse(shape, rim, width, offset, g, owner):
+    """Take the pixels that nobody has; returns whether all were free."""
+    is_free = True
+    for row in range(int(shape[5]), int(shape[6]) + 1):
+        left, right, _, _ = row_span(shape, row, rim, width)
+        for pixel in range(offset + row * width + left, offset + row * width + right + 1):
+            if owner[pixel] < 0:
+                owner[pixel] = g
+            elif owner[pixel] != g:
+                is_free = False
+    return is_free
