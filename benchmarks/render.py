@@ -100,7 +100,7 @@ def table_baselines() -> None:
 
 
 PHASES = {
-    "forward_pass": ("project", "list", "sort", "paint", "raster"),
+    "forward_pass": ("project", "place", "list", "sort", "paint", "raster"),
     "backward_pass": ("raster backward", "paint backward", "project backward"),
     "statistics_pass": ("statistics", "sum"),
 }

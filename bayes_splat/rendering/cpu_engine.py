@@ -106,7 +106,7 @@ def draw_prepared(splats: Splats, world: tuple[Array, ...], chains: int, request
     is_bad = np.zeros(images * blocks, dtype=np.bool_)
     run_pass(
         cpu_passes.forward_pass,
-        (0, 0, 0, images * blocks, len(splats.tiles.rectangles)),
+        (0, 0, 0, 0, images * blocks, len(splats.tiles.rectangles)),
         request.threads,
         splats.sizes,
         world,
@@ -159,7 +159,7 @@ def _list(
     # How many entries there are is known once they are counted. Mostly this is enough; memory that
     # nobody touches costs nothing.
     room = 2 * images * padded
-    items = (images * blocks, images * blocks) + (
+    items = (images * blocks, 1, images * blocks) + (
         (num_tiles, 0, 0) if only_prepare else (0, 0, num_tiles)
     )
     while True:
@@ -195,7 +195,7 @@ def _list(
         total = int(lists[2][-1])
         if total <= room:
             break
-        room, items = total, (0, *items[1:])
+        room, items = total, (0, 0, *items[2:])
     keys, splats, slots = (array[:total] for array in entries)
     return Splats(sizes, tiles, lists, (keys, splats, slots), records, slot_starts, only_prepare)
 

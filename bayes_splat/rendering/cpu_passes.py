@@ -6,16 +6,21 @@ A phase without items is skipped, so that one kernel serves plain and prepared s
 # mypy: disable-error-code="no-untyped-def"
 from bayes_splat.rendering.cpu_compile import inner, kernel
 from bayes_splat.rendering.cpu_geometry import pack_camera
-from bayes_splat.rendering.cpu_lists import fill_entries, sort_tiles
+from bayes_splat.rendering.cpu_lists import fill_entries, place_entries, sort_tiles
 from bayes_splat.rendering.cpu_paint import paint_backward, paint_splats
 from bayes_splat.rendering.cpu_project import project_splats
 from bayes_splat.rendering.cpu_project_backward import project_backward
 from bayes_splat.rendering.cpu_raster import draw_tiles
 from bayes_splat.rendering.cpu_raster_backward import draw_tiles_backward
 from bayes_splat.rendering.cpu_statistics import measure_tiles, sum_statistics
-from bayes_splat.rendering.cpu_threads import wait_for_items
+from bayes_splat.rendering.cpu_threads import (
+    finish_item,
+    num_items,
+    take_item,
+    wait_for_items,
+)
 
-PROJECT, LIST, SORT, PAINT, DRAW = range(5)
+PROJECT, PLACE, LIST, SORT, PAINT, DRAW = range(6)
 """Phases of the forward pass."""
 
 DRAW_BACKWARD, PAINT_BACKWARD, PROJECT_BACKWARD = range(3)
@@ -78,9 +83,13 @@ def forward_pass(
     records, depths, rects, slot_starts = splats
     project_splats(
         progress, PROJECT, sizes, world, camera, image_shape, lens[0], lens[1], cutoffs[2],
-        cutoffs[3], tile_size, active, lists, lanes[thread], records, depths, rects, is_bad,
+        cutoffs[3], tile_size, active, lists[0], lanes[thread], records, depths, rects, is_bad,
     )  # fmt: skip
     wait_for_items(progress, PROJECT)
+    if take_item(progress, PLACE) < num_items(progress, PLACE):
+        place_entries(lists[0], active, lists[1], lists[2])
+        finish_item(progress, PLACE)
+    wait_for_items(progress, PLACE)
     if _any(is_bad) or lists[2][-1] > entries[0].shape[0]:
         return
     fill_entries(

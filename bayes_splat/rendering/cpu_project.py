@@ -26,7 +26,6 @@ from bayes_splat.rendering.cpu_lanes import (
 )
 from bayes_splat.rendering.cpu_lists import (
     BLOCK,
-    place_entries,
 )
 from bayes_splat.rendering.cpu_rows import (
     load1,
@@ -132,14 +131,14 @@ def project_splats(
     is_on_alpha,
     tile_size,
     active,
-    lists,
+    counts,
     scratch,
     records,
     depths,
     rects,
     is_bad,
 ):
-    """Project every Gaussian into every camera, count the tiles it meets, and place the lists.
+    """Project every Gaussian into every camera and count the tiles it meets.
 
     Args:
         sizes: (views, Gaussians of a chain, the same padded, blocks of them, whether colors are
@@ -149,7 +148,7 @@ def project_splats(
         camera: [view, CAMERA], see ``cpu_geometry``.
         over_threshold, is_on_alpha: one over the cutoff, and whether it is on alpha.
         active: number of the drawn tile by [image, row, column], or -1.
-        lists: (counts, tile_ranges, block_slots), see ``place_entries``; counts are zeros.
+        counts: zeros [image, block, tile], filled.
         records: flat [splat * RECORD], depths [splat], rects flat [splat * 4]: filled.
         is_bad: [item], filled: something is not finite, or too large for float32.
     """
@@ -158,7 +157,6 @@ def project_splats(
     height, width = image_shape
     columns = active.shape[2]
     tiles = active.shape[1] * columns
-    counts = lists[0]
     flat_active = active.reshape(-1)
     flat_counts = counts.reshape(-1)
     per_tile = 1.0 / tile_size
@@ -262,5 +260,4 @@ def project_splats(
                             place = item * tiles + tile
                             put(flat_counts, place, fetch(flat_counts, place) + 1)
         is_bad[item] = has_nan(bad)
-        if finish_item(progress, phase):
-            place_entries(counts, active, lists[1], lists[2])
+        finish_item(progress, phase)
