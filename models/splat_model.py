@@ -4,10 +4,8 @@ The model is an ordinary Pyro function; Pyro's NUTS and our kernels sample the v
 broadcasts over one leading chain axis.
 """
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import pyro
 import torch
@@ -22,8 +20,6 @@ from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.settings import ModelConfig
 from bayes_splat.rendering.renderer import Renderer
 from bayes_splat.types import Cameras, Gaussians, Rendering, Views
-
-_TAKES_NON_FINITE = "non_finite" in inspect.signature(Renderer.render).parameters
 
 
 @dataclass(frozen=True)
@@ -209,12 +205,10 @@ class SplatModel:
             non_finite: of a chain with Gaussians that are not finite: ``raise``, or ``nan`` for
                 pictures of NaN.
         """
-        # Until every engine has the option the default is left out.
-        options: dict[str, Any] = {"non_finite": non_finite} if _TAKES_NON_FINITE else {}
         return self.renderer.render(
             self.gaussians(depth, opacity),
             cameras,
             sort_depths=self.sort_depths(depth, cameras),
             pixels=pixels,
-            **options,
+            non_finite=non_finite,
         )

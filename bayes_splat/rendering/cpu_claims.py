@@ -15,7 +15,13 @@ from torch import Tensor
 from bayes_splat.rendering import cpu_pixel_lists
 from bayes_splat.rendering.cpu_compile import inner, kernel
 from bayes_splat.rendering.cpu_pixel_lists import row_span
-from bayes_splat.rendering.cpu_threads import run_items, take_number
+from bayes_splat.rendering.cpu_threads import (
+    finish_item,
+    num_items,
+    run_items,
+    take_item,
+    wait_for_items,
+)
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians
 
@@ -60,13 +66,13 @@ def claim_pixels(
 
 
 @kernel
-def _claim(counter, num_items, thread, shape, before, after, rim, moving, owner):
+def _claim(progress, thread, shape, before, after, rim, moving, owner):
     views, height, width = shape
     size = moving.shape[1]
     while True:
-        chain = take_number(counter)
-        if chain >= num_items:
-            return
+        chain = take_item(progress, 0)
+        if chain >= num_items(progress, 0):
+            break
         for g in range(size):
             is_free = True
             for view in range(views):
@@ -78,6 +84,8 @@ def _claim(counter, num_items, thread, shape, before, after, rim, moving, owner)
         for pixel in range(owner.shape[1]):
             if owner[chain, pixel] >= 0 and not moving[chain, owner[chain, pixel]]:
                 owner[chain, pixel] = -1
+        finish_item(progress, 0)
+    wait_for_items(progress, 0)
 
 
 @inner

@@ -34,7 +34,13 @@ from bayes_splat.rendering.cpu_sweep_steps import (
     statistics,
     step_over,
 )
-from bayes_splat.rendering.cpu_threads import run_items, take_number
+from bayes_splat.rendering.cpu_threads import (
+    finish_item,
+    num_items,
+    run_items,
+    take_item,
+    wait_for_items,
+)
 from bayes_splat.rendering.cpu_truncated_normal import draw_truncated
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians
@@ -195,8 +201,7 @@ def _memory(threads: int, starts: Array, bounds: Array, cameras: Cameras) -> _Me
 
 @kernel
 def _sweep_chains(
-    counter,
-    num_items,
+    progress,
     thread,
     image_shape,
     shapes,
@@ -225,9 +230,9 @@ def _sweep_chains(
     heads, cursors = memory.heads[thread], memory.cursors[thread]
     state, exponents = memory.state[thread], memory.exponents[thread]
     while True:
-        chain = take_number(counter)
-        if chain >= num_items:
-            return
+        chain = take_item(progress, 0)
+        if chain >= num_items(progress, 0):
+            break
         zero = chain * size  # where the chain's Gaussians start
         for n in range(size):
             g = near_first[chain, 0, n]
@@ -323,3 +328,5 @@ def _sweep_chains(
                     cursors,
                     state,
                 )
+        finish_item(progress, 0)
+    wait_for_items(progress, 0)

@@ -16,7 +16,13 @@ from torch import Tensor
 from bayes_splat.rendering import reference
 from bayes_splat.rendering.cpu_compile import inner, kernel
 from bayes_splat.rendering.cpu_simd import ROUNDER, fma, times_power_of_two
-from bayes_splat.rendering.cpu_threads import run_items, take_number
+from bayes_splat.rendering.cpu_threads import (
+    finish_item,
+    num_items,
+    run_items,
+    take_item,
+    wait_for_items,
+)
 from bayes_splat.rendering.projection import FRUSTUM_MARGIN, project
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians
@@ -114,8 +120,7 @@ def _pack(cameras: Cameras) -> Array:
 
 @kernel
 def _project(
-    counter,
-    num_items,
+    progress,
     thread,
     means,
     scales,
@@ -134,9 +139,9 @@ def _project(
     size = means.shape[1]
     blocks = (size + _BLOCK - 1) // _BLOCK
     while True:
-        item = take_number(counter)
-        if item >= num_items:
-            return
+        item = take_item(progress, 0)
+        if item >= num_items(progress, 0):
+            break
         image, block = item // blocks, item % blocks
         chain, view = image // views, image % views
         camera = cameras[view]
@@ -164,6 +169,8 @@ def _project(
                 count += max(right - left + 1, 0)
             bounds[image, g] = count
         is_bad[item] = bad != 0.0
+        finish_item(progress, 0)
+    wait_for_items(progress, 0)
 
 
 @inner
@@ -246,7 +253,7 @@ def sort_rows(keys: Array, threads: int) -> Array:
 
 
 @kernel
-def _sort(counter, num_items, thread, bits, order):
+def _sort(progress, thread, bits, order):
     """Radix sort, a few bits at a time, of what differs between the keys of a row."""
     size = bits.shape[1]
     keys, others = np.empty(size, dtype=np.uint64), np.empty(size, dtype=np.uint64)
@@ -254,9 +261,9 @@ def _sort(counter, num_items, thread, bits, order):
     starts = np.empty((1 << _DIGIT) + 1, dtype=np.int64)
     sign, mask = np.uint64(1 << 63), np.uint64((1 << _DIGIT) - 1)
     while True:
-        row = take_number(counter)
-        if row >= num_items:
-            return
+        row = take_item(progress, 0)
+        if row >= num_items(progress, 0):
+            break
         differs = np.uint64(0)
         for i in range(size):
             value = bits[row, i]
@@ -283,6 +290,8 @@ def _sort(counter, num_items, thread, bits, order):
             for i in range(size):
                 keys[i] = others[i]
                 order[row, i] = other_order[i]
+        finish_item(progress, 0)
+    wait_for_items(progress, 0)
 
 
 def sort_keys(

@@ -8,7 +8,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bayes_splat.rendering.cpu_compile import kernel
-from bayes_splat.rendering.cpu_threads import run_items, take_number
+from bayes_splat.rendering.cpu_threads import (
+    finish_item,
+    num_items,
+    run_items,
+    take_item,
+    wait_for_items,
+)
 
 _BLOCK = 4096
 """Gaussians of one work item."""
@@ -51,13 +57,13 @@ def sort_keys(
 
 
 @kernel
-def place_rows(counter, num_items, thread, depth, origins, directions, footprints, means, scales):  # type: ignore[no-untyped-def]
+def place_rows(progress, thread, depth, origins, directions, footprints, means, scales):  # type: ignore[no-untyped-def]
     """An item is a block of Gaussians of one chain."""
     size = depth.shape[1]
     blocks = -(-size // _BLOCK)
     while True:
-        item = take_number(counter)
-        if item >= num_items:
+        item = take_item(progress, 0)
+        if item >= num_items(progress, 0):
             break
         chain, first = item // blocks, item % blocks * _BLOCK
         for i in range(first, min(first + _BLOCK, size)):
@@ -65,18 +71,20 @@ def place_rows(counter, num_items, thread, depth, origins, directions, footprint
             for axis in range(3):
                 means[chain, i, axis] = origins[i, axis] + d * directions[i, axis]
                 scales[chain, i, axis] = d * footprints[i, axis]
+        finish_item(progress, 0)
+    wait_for_items(progress, 0)
 
 
 @kernel
 def place_rows_backward(  # type: ignore[no-untyped-def]
-    counter, num_items, thread, of_means, of_scales, directions, footprints, of_depth
+    progress, thread, of_means, of_scales, directions, footprints, of_depth
 ):
     """The transpose of ``place_rows``."""
     size = of_depth.shape[1]
     blocks = -(-size // _BLOCK)
     while True:
-        item = take_number(counter)
-        if item >= num_items:
+        item = take_item(progress, 0)
+        if item >= num_items(progress, 0):
             break
         chain, first = item // blocks, item % blocks * _BLOCK
         for i in range(first, min(first + _BLOCK, size)):
@@ -85,12 +93,13 @@ def place_rows_backward(  # type: ignore[no-untyped-def]
                 total += of_means[chain, i, axis] * directions[i, axis]
                 total += of_scales[chain, i, axis] * footprints[i, axis]
             of_depth[chain, i] = total
+        finish_item(progress, 0)
+    wait_for_items(progress, 0)
 
 
 @kernel
 def sort_key_rows(  # type: ignore[no-untyped-def]
-    counter,
-    num_items,
+    progress,
     thread,
     num_buckets,
     depth,
@@ -106,8 +115,8 @@ def sort_key_rows(  # type: ignore[no-untyped-def]
     size = depth.shape[1]
     blocks = -(-size // _BLOCK)
     while True:
-        item = take_number(counter)
-        if item >= num_items:
+        item = take_item(progress, 0)
+        if item >= num_items(progress, 0):
             break
         chain, first = item // blocks, item % blocks * _BLOCK
         last = min(first + _BLOCK, size)
@@ -124,6 +133,8 @@ def sort_key_rows(  # type: ignore[no-untyped-def]
         for view in range(len(start)):
             for i in range(first, last):
                 result[chain, view, i] = start[view, i] + slope[view, i] * centres[i - first]
+        finish_item(progress, 0)
+    wait_for_items(progress, 0)
 
 
 def _run(function: Any, depth: Tensor, *arrays: Any) -> None:

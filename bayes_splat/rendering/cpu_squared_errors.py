@@ -13,7 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bayes_splat.rendering.cpu_compile import kernel
-from bayes_splat.rendering.cpu_threads import run_items, take_number
+from bayes_splat.rendering.cpu_threads import (
+    finish_item,
+    num_items,
+    run_items,
+    take_item,
+    wait_for_items,
+)
 
 
 def cell_squared_errors(
@@ -26,7 +32,7 @@ def cell_squared_errors(
 
 
 @kernel
-def sum_cells(counter, num_items, thread, colors, images, cell, columns, sums):  # type: ignore[no-untyped-def]
+def sum_cells(progress, thread, colors, images, cell, columns, sums):  # type: ignore[no-untyped-def]
     """Fill ``sums`` [chain view rows cells]; an item is one strip of cells.
 
     Args:
@@ -39,8 +45,8 @@ def sum_cells(counter, num_items, thread, colors, images, cell, columns, sums): 
     height, entries = images.shape[1], images.shape[2]
     column = columns[thread]
     while True:
-        item = take_number(counter)
-        if item >= num_items:
+        item = take_item(progress, 0)
+        if item >= num_items(progress, 0):
             break
         strip, image = item % rows, item // rows
         chain, view = image // views, image % views
@@ -56,11 +62,13 @@ def sum_cells(counter, num_items, thread, colors, images, cell, columns, sums): 
             for entry in range(3 * cell * x, min(3 * cell * (x + 1), entries)):
                 total += column[entry]
             sums[chain, view, strip, x] = total
+        finish_item(progress, 0)
+    wait_for_items(progress, 0)
 
 
 @kernel
 def sum_cells_backward(  # type: ignore[no-untyped-def]
-    counter, num_items, thread, colors, images, cell, factors, gradients
+    progress, thread, colors, images, cell, factors, gradients
 ):
     """Fill ``gradients``, of the colours: ``factors`` [chain view rows cells] times the errors.
 
@@ -71,8 +79,8 @@ def sum_cells_backward(  # type: ignore[no-untyped-def]
     views, rows, across = factors.shape[1], factors.shape[2], factors.shape[3]
     height, entries = images.shape[1], images.shape[2]
     while True:
-        item = take_number(counter)
-        if item >= num_items:
+        item = take_item(progress, 0)
+        if item >= num_items(progress, 0):
             break
         strip, image = item % rows, item // rows
         chain, view = image // views, image % views
@@ -83,6 +91,8 @@ def sum_cells_backward(  # type: ignore[no-untyped-def]
                 factor = factors[chain, view, strip, x]
                 for entry in range(3 * cell * x, min(3 * cell * (x + 1), entries)):
                     gradient[entry] = factor * (color[entry] - photograph[entry])
+        finish_item(progress, 0)
+    wait_for_items(progress, 0)
 
 
 class _CellSquaredErrors(torch.autograd.Function):

@@ -129,6 +129,11 @@ def run_pass(
     kernel(progress, 0, *arguments)
 
 
+def run_items(kernel: Callable[..., None], number: int, num_threads: int, *arguments: Any) -> None:
+    """A pass of one phase, see :func:`run_pass`."""
+    run_pass(kernel, (number,), num_threads, *arguments)
+
+
 @cache
 def _pool(process: int, size: int) -> ThreadPoolExecutor:
     # A pool does not survive a fork, hence the process in the key.

@@ -304,6 +304,8 @@ def test_opacity_statistics_are_those_of_the_pairs(device, cutoff):
         sort_depths=keys,
     )
     for mine, theirs in zip(found, exact, strict=True):
+        assert mine is not None
+        assert theirs is not None
         assert (mine - theirs).norm() < 2e-5 * theirs.norm()
 
 

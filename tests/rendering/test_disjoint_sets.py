@@ -42,6 +42,8 @@ def test_statistics_are_those_of_the_compiled_engine(cutoff):
     found = disjoint_sets.opacity_statistics(renderer, settings, *arguments, sort_depths=keys)
     direct = renderer.opacity_statistics(*arguments, sort_depths=keys, means=True)
     for mine, theirs in zip(found, direct, strict=True):
+        assert mine is not None
+        assert theirs is not None
         assert (mine - theirs).norm() < 2e-5 * theirs.norm()
 
 

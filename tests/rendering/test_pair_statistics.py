@@ -71,6 +71,8 @@ def test_they_are_those_of_the_compiled_engine(cutoff, with_keys):
         gaussians, cameras, residuals, weights, means=True, **options
     )
     for mine, theirs in zip(found, compiled, strict=True):
+        assert mine is not None
+        assert theirs is not None
         assert (mine - theirs).norm() < 2e-5 * mine.norm()
 
 
