@@ -161,10 +161,10 @@ class TileTarget:
 
     def terms(self, block: Position) -> "Terms":
         """All terms of the potential energy, by place."""
-        model, to = self.parts.model, blocks.coordinates(self.parts.model)
+        to = blocks.coordinates(self.parts.model)
         position = self.parts.insert(block, self.position)
         depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
-        colors = model.render(depth, opacity, model.views.cameras).colors
+        colors = self._colors(depth, opacity, is_held="depth" not in block)
         squares = tile_sums.cell_squared_errors(colors, self.parts.observed, self.parts.tile)
         tiles = squares / (2.0 * self.noise[:, :, None, None] ** 2)
         return Terms(tiles, self._gaussian_energies(block, position, depth, opacity), self._rest)
@@ -201,15 +201,15 @@ class TileTarget:
             block: where to look.
             num_probes: over how many sign vectors the estimate is averaged.
         """
-        model, to = self.parts.model, blocks.coordinates(self.parts.model)
+        to = blocks.coordinates(self.parts.model)
         with torch.enable_grad():
             leaves = {
                 site: value.detach().clone().requires_grad_() for site, value in block.items()
             }
             position = self.parts.insert(leaves, self.position)
             depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
-            colors = model.render(depth, opacity, model.views.cameras).colors.double()
-            scaled = colors / self.noise[:, :, None, None, None]
+            colors = self._colors(depth, opacity, is_held="depth" not in leaves)
+            scaled = colors.double() / self.noise[:, :, None, None, None]
             diagonal = {site: torch.zeros_like(value) for site, value in block.items()}
             for probe in range(num_probes):
                 signs = [torch.randint(0, 2, scaled.shape[1:], generator=g) for g in generators]
@@ -222,6 +222,28 @@ class TileTarget:
                 for site, slope in zip(leaves, slopes, strict=True):
                     diagonal[site] += slope.square() / num_probes
         return {site: value + _UNIFORM_INFORMATION for site, value in diagonal.items()}
+
+    def _colors(
+        self, depth: Tensor, opacity: Tensor, is_held: bool
+    ) -> Float[Tensor, "chain view height width 3"]:
+        """The pictures; the order of buckets that cannot change is found once."""
+        model, cameras = self.parts.model, self.parts.model.views.cameras
+        if not is_held or model.config.order != "bucket":
+            return model.render(depth, opacity, cameras).colors
+        scene = model.gaussians(depth, opacity)
+        return model.renderer.render(scene, cameras, sort_depths=self._ranks).colors
+
+    @cached_property
+    def _ranks(self) -> Float[Tensor, "chain view gaussian"] | None:
+        """The place of every Gaussian in the held bucket order; whole numbers, exact in float32."""
+        model = self.parts.model
+        depth = blocks.coordinates(model).depth(self.position["depth"]).detach()
+        keys = model.sort_depths(depth, model.views.cameras)
+        if keys is None:
+            return None
+        order = torch.sort(keys, dim=-1, stable=True).indices
+        places = torch.arange(keys.shape[-1], dtype=torch.float32).expand(keys.shape)
+        return torch.empty(keys.shape).scatter_(-1, order, places)
 
     def _gaussian_energies(
         self, block: Position, position: Position, depth: Tensor, opacity: Tensor
