@@ -70,7 +70,7 @@ class BlockMALAConfig(Options):
 
     name: str = option("block_mala", "which sampler", choices=("block_mala",))
     block_size: int = option(
-        32,
+        16,
         "side of the blocks, pixels; Gaussians that touch more never move",
         at_least=8,
         at_most=4096,

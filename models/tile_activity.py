@@ -109,11 +109,8 @@ class LabelSearch:
         along, down = torch.zeros_like(labels), torch.zeros_like(labels)
         along[..., 1:] = (labels.diff(dim=-1) != 0).to(labels.dtype)
         down[..., 1:, :] = (labels.diff(dim=-2) != 0).to(labels.dtype)
-        tables = tuple(
-            torch.nn.functional.pad(c.cumsum(-1).cumsum(-2), (1, 0, 1, 0)).flatten()
-            for c in (along, down)
-        )
         _, views, rows, columns = labels.shape
+        tables = _summed(along), _summed(down)
         return LabelSearch(labels.flatten(), tables, (views, rows, columns), tile)
 
     def is_inside(
@@ -147,3 +144,8 @@ class LabelSearch:
         return (table[last + right + 1] - table[last + left] - table[first + right + 1]) + table[
             first + left
         ]
+
+
+def _summed(changes: Tensor) -> Tensor:
+    """Sums over everything above and to the left, flat."""
+    return torch.nn.functional.pad(changes.cumsum(-1).cumsum(-2), (1, 0, 1, 0)).flatten()

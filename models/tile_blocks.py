@@ -64,7 +64,7 @@ class TileBlocks:
 
     model: SplatModel
     sites: tuple[str, ...] = ("depth", "opacity")
-    block_size: int = 24
+    block_size: int = 16
     tile: int = 4
     plane_share: float = 0.25
     num_cells: int | None = None
@@ -251,7 +251,8 @@ class TileTarget:
         """Minus the log prior and Jacobians of every Gaussian."""
         model, to = self.parts.model, blocks.coordinates(self.parts.model)
         x, y = position["depth"], position["opacity"]
-        log_prob = model.depth_prior().log_prob(depth) + to.depth.log_abs_det_jacobian(x, depth)
+        log_prob: Tensor = model.depth_prior().log_prob(depth)
+        log_prob = log_prob + to.depth.log_abs_det_jacobian(x, depth)
         log_prob = log_prob + model.opacity_prior().log_prob(opacity)
         log_prob = log_prob + to.opacity.log_abs_det_jacobian(y, opacity)
         if "offset" in block:
@@ -265,9 +266,8 @@ class TileTarget:
         model, to = self.parts.model, blocks.coordinates(self.parts.model)
         x = self.position["noise_scale"].detach()
         scale = to.noise_scale(x)
-        log_prob = model.noise_prior().log_prob(scale) + to.noise_scale.log_abs_det_jacobian(
-            x, scale
-        )
+        log_prob: Tensor = model.noise_prior().log_prob(scale)
+        log_prob = log_prob + to.noise_scale.log_abs_det_jacobian(x, scale)
         colors = 3 * model.num_pixels / model.num_views
         normaliser = colors * (self.noise.log() + 0.5 * math.log(2.0 * math.pi)).sum(1)
         return normaliser - log_prob.reshape(len(x), -1).sum(1)

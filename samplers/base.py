@@ -189,6 +189,20 @@ class BlockEnergies(NamedTuple):
 
 
 @runtime_checkable
+class EnergyReport(Protocol):
+    """What kernels read of such an evaluation: ``BlockEnergies``, or another room's own record."""
+
+    @property
+    def blocks(self) -> Tensor: ...
+
+    @property
+    def rest(self) -> Tensor: ...
+
+    @property
+    def gradient(self) -> Position: ...
+
+
+@runtime_checkable
 class Partition(Protocol):
     """One way to cut a target into blocks that do not touch, given what is inactive.
 
@@ -208,7 +222,7 @@ class Partition(Protocol):
         """The block of every coordinate, int64 of the shapes of ``position``; -1: inactive."""
         ...
 
-    def evaluate(self, position: Position) -> BlockEnergies:
+    def evaluate(self, position: Position) -> EnergyReport:
         """Energies by block and the gradient; which terms a block has must not change with the
         position of its active units, as long as they stay active."""
         ...

@@ -16,6 +16,7 @@ from bayes_splat.samplers import langevin, metropolis, positions
 from bayes_splat.samplers.adaptation import DualAveraging, FisherDiagonal
 from bayes_splat.samplers.base import (
     BlockEnergies,
+    EnergyReport,
     FisherTarget,
     Generators,
     Info,
@@ -282,16 +283,15 @@ class _Walk(NamedTuple):
         return torch.stack([torch.rand(size, generator=g, dtype=torch.float64) for g in generators])
 
 
-def _tidy(energies: BlockEnergies) -> BlockEnergies:
+def _tidy(energies: EnergyReport) -> BlockEnergies:
     """Infinite where an energy is no number, and no drift where a slope is none.
 
     Decided coordinate by coordinate: a rule for a whole chain, as MALA has it, would let one
     block's drift depend on another block.
     """
-    blocks, gradient = energies.blocks, energies.gradient
-    return energies._replace(
-        blocks=torch.where(blocks.isfinite(), blocks, torch.full_like(blocks, torch.inf)),
-        gradient={
-            s: torch.where(v.isfinite(), v, torch.zeros_like(v)) for s, v in gradient.items()
-        },
+    blocks, slopes = energies.blocks, energies.gradient
+    return BlockEnergies(
+        torch.where(blocks.isfinite(), blocks, torch.full_like(blocks, torch.inf)),
+        energies.rest,
+        {s: torch.where(v.isfinite(), v, torch.zeros_like(v)) for s, v in slopes.items()},
     )

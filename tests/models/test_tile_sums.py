@@ -14,9 +14,8 @@ def test_squared_errors_of_cut_tiles():
     assert sums.dtype == torch.float64
     for row in range(2):
         for column in range(3):
-            part = (slice(None), slice(None), slice(3 * row, 3 * row + 3))
-            part = (*part, slice(3 * column, 3 * column + 3))
-            expected = (colors.double() - images)[part].square().sum((2, 3, 4))
+            down, along = slice(3 * row, 3 * row + 3), slice(3 * column, 3 * column + 3)
+            expected = (colors.double() - images)[:, :, down, along].square().sum((2, 3, 4))
             torch.testing.assert_close(sums[:, :, row, column], expected)
 
 
