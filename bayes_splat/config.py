@@ -63,6 +63,40 @@ class MALAConfig(Options):
 
 
 @dataclass(kw_only=True)
+class BlockMALAConfig(Options):
+    """sampler=block_mala: Langevin steps accepted block by block; noise from its conditional."""
+
+    section: ClassVar[str] = "sampler"
+
+    name: str = option("block_mala", "which sampler", choices=("block_mala",))
+    block_size: int = option(
+        16,
+        "side of the blocks, pixels; Gaussians that touch more never move",
+        at_least=8,
+        at_most=4096,
+    )
+    moves: int = option(4, "Langevin steps a partition into blocks", at_least=1, at_most=_MANY)
+    step_size: float = option(
+        0.1, "first step size, in units of the preconditioner; warmup adapts it", above=0
+    )
+    target_acceptance_rate: float = option(
+        0.574, "acceptance rate that warmup aims at", above=0, below=1
+    )
+    preconditioner: str = option(
+        "fisher",
+        "diagonal learned in warmup: inverse Fisher information, or none",
+        choices=("fisher", "none"),
+    )
+    jump_fraction: float = option(
+        0.25,
+        "share of Gaussians a sweep that try another depth bucket; 0: none do, and Langevin steps "
+        "carry depths over bucket edges, where the picture jumps",
+        at_least=0,
+        at_most=1,
+    )
+
+
+@dataclass(kw_only=True)
 class SGLDConfig(Options):
     """sampler=sgld: Langevin steps on random parts of the photographs; fast, and biased."""
 
@@ -90,12 +124,17 @@ class RendererConfig(Options):
     )
 
 
-Sampler = GibbsConfig | MALAConfig | SGLDConfig
+Sampler = GibbsConfig | MALAConfig | BlockMALAConfig | SGLDConfig
 
 GROUPS: dict[str, dict[str, type[Options]]] = {
     "proposal": {"plane_sweep": PlaneSweepConfig},
     "model": {"default": ModelConfig},
-    "sampler": {"gibbs": GibbsConfig, "mala": MALAConfig, "sgld": SGLDConfig},
+    "sampler": {
+        "gibbs": GibbsConfig,
+        "mala": MALAConfig,
+        "block_mala": BlockMALAConfig,
+        "sgld": SGLDConfig,
+    },
     "renderer": {
         "auto": RendererConfig,
         "cpu": RendererConfig,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from bayes_splat.config import GibbsConfig, MALAConfig, Sampler, SGLDConfig
+from bayes_splat.config import BlockMALAConfig, GibbsConfig, MALAConfig, Sampler, SGLDConfig
 from bayes_splat.models import noise_gibbs
 from bayes_splat.models.bucket_offsets import BucketOffsets
 from bayes_splat.models.depth_moves import DepthMoves
@@ -12,8 +12,10 @@ from bayes_splat.models.minibatch import TileBatches
 from bayes_splat.models.noise_gibbs import NoiseGibbs
 from bayes_splat.models.opacity_gibbs import OpacityGibbs
 from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.models.tile_blocks import TileBlocks
 from bayes_splat.samplers import sampling, schedules
 from bayes_splat.samplers.base import Block, Generators, Kernel, Position
+from bayes_splat.samplers.block_mala import BlockMALA
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
 from bayes_splat.samplers.mala import MALA
 from bayes_splat.samplers.positions import make_generators
@@ -73,6 +75,8 @@ def make_kernel(model: SplatModel, target: PyroTarget, sampler: Sampler) -> Kern
             target_acceptance_rate=sampler.target_acceptance_rate,
             adapt_preconditioner=True,
         )
+    if isinstance(sampler, BlockMALAConfig):
+        return Gibbs(target, _block_mala_blocks(model, sampler))
     batches = TileBatches(model.num_views, model.views.cameras.image_shape, sampler.batch_fraction)
     return SGLD(
         Minibatches(target, batches.draw),
@@ -109,17 +113,38 @@ def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig)
         BucketOffsets(target, model.proposal.num_buckets),
         num_steps=sampler.mala_steps,
     )
-    moves: list[Block] = []
-    if sampler.jump_fraction > 0:
-        moves = [
-            DepthMoves(model, "proposal", sampler.jump_fraction, "depth_jump", sampler.jump_rounds),
-            DepthMoves(model, "walk", sampler.jump_fraction, "depth_walk", sampler.jump_rounds),
-        ]
     return [
-        *moves,
+        *_jumps(model, sampler.jump_fraction, sampler.jump_rounds),
         offsets,
         OpacityGibbs(model, sampler.opacity_fraction),
         NoiseGibbs(model),
+    ]
+
+
+def _block_mala_blocks(model: SplatModel, sampler: BlockMALAConfig) -> list[Block]:
+    depth = "offset" if sampler.jump_fraction > 0 else "depth"
+    parts = TileBlocks(model, (depth, "opacity"), block_size=sampler.block_size)
+    kernel = BlockMALA(
+        parts.given({}),
+        step_size=sampler.step_size,
+        target_acceptance_rate=sampler.target_acceptance_rate,
+        num_moves=sampler.moves,
+        adapt_preconditioner=sampler.preconditioner == "fisher",
+    )
+    return [
+        *_jumps(model, sampler.jump_fraction, rounds=1),
+        KernelBlock("blocks", kernel, parts),
+        NoiseGibbs(model),
+    ]
+
+
+def _jumps(model: SplatModel, fraction: float, rounds: int) -> list[Block]:
+    """Moves between depth buckets, to where the proposal says and to where a step leads."""
+    if fraction == 0:
+        return []
+    return [
+        DepthMoves(model, "proposal", fraction, "depth_jump", rounds),
+        DepthMoves(model, "walk", fraction, "depth_walk", rounds),
     ]
 
 

@@ -25,6 +25,9 @@ _WINDOW_GROWTH = 1.5
 _PRIOR_COUNT = 5.0
 _PRIOR_VARIANCE = 1e-3
 
+_MOST_PROBES = 64
+"""Of the Fisher information: the past that a running mean remembers."""
+
 
 class DualAveraging(NamedTuple):
     """Step sizes that approach a given acceptance rate (Nesterov 2009; Hoffman & Gelman 2014).
@@ -196,3 +199,36 @@ class DiagonalAdaptation(NamedTuple):
         """Mean logarithm of the diagonal: the size of the unit in which steps are measured."""
         size = sum(value[0].numel() for value in self.preconditioner.values())
         return positions.total([value.log() for value in self.preconditioner.values()]) / size
+
+
+class FisherDiagonal(NamedTuple):
+    """A preconditioner from the Fisher information, averaged over the recent past, by chain.
+
+    Attributes:
+        num_probes: random vectors that the average stands on, at most as many as it remembers.
+        diagonal: of M, [chain, ...] a site.
+    """
+
+    num_probes: int
+    diagonal: Position
+
+    @classmethod
+    def start(cls, position: Position) -> "FisherDiagonal":
+        """Nothing known yet: ones."""
+        return cls(0, {site: torch.ones_like(value) for site, value in position.items()})
+
+    def update(self, diagonal: Position, num_probes: int) -> "FisherDiagonal":
+        """Average with one more estimate; what is long past is forgotten."""
+        total = min(self.num_probes + num_probes, _MOST_PROBES)
+        weight = num_probes / total
+        mean = {s: v + weight * (diagonal[s] - v) for s, v in self.diagonal.items()}
+        return FisherDiagonal(total, mean)
+
+    def preconditioner(self) -> Position:
+        """Diagonal of M^-1."""
+        return {site: 1.0 / value for site, value in self.diagonal.items()}
+
+    def log_scale(self) -> Float[Tensor, " chain"]:
+        """Mean logarithm of M^-1: the size of the unit in which steps are measured."""
+        size = sum(value[0].numel() for value in self.diagonal.values())
+        return -positions.total([value.log() for value in self.diagonal.values()]) / size

@@ -173,5 +173,80 @@ class MinibatchTarget(Target, Protocol):
         ...
 
 
+class BlockEnergies(NamedTuple):
+    """A target evaluated block by block.
+
+    Attributes:
+        blocks: every term of the potential energy that depends on an active coordinate, in the
+            block that owns it; +inf or NaN where a block's candidate has no density.
+        rest: all other terms: ``blocks.sum(1) + rest`` is the potential energy.
+        gradient: of the potential energy.
+    """
+
+    blocks: Float[Tensor, "chain block"]
+    rest: Float[Tensor, " chain"]
+    gradient: Position
+
+
+@runtime_checkable
+class EnergyReport(Protocol):
+    """What kernels read of such an evaluation: ``BlockEnergies``, or another room's own record."""
+
+    @property
+    def blocks(self) -> Tensor: ...
+
+    @property
+    def rest(self) -> Tensor: ...
+
+    @property
+    def gradient(self) -> Position: ...
+
+
+@runtime_checkable
+class Partition(Protocol):
+    """One way to cut a target into blocks that do not touch, given what is inactive.
+
+    A coordinate is *active* where every term of the target that depends on it belongs to one block,
+    its owner. Coordinates come in units (all that describe one thing), and owners depend on the
+    values of the unit alone: whether it is active does not change while others move. The terms of a
+    block depend on its own active units and on inactive ones, never on the active units of another
+    block.
+    """
+
+    @property
+    def num_blocks(self) -> int:
+        """How many blocks a chain has at most, whatever the other chains do."""
+        ...
+
+    def owners(self, position: Position) -> Position:
+        """The block of every coordinate, int64 of the shapes of ``position``; -1: inactive."""
+        ...
+
+    def evaluate(self, position: Position) -> EnergyReport:
+        """Energies by block and the gradient; which terms a block has must not change with the
+        position of its active units, as long as they stay active."""
+        ...
+
+
+@runtime_checkable
+class PartitionedTarget(Target, Protocol):
+    """A target whose terms are local, so that moves in different places can be judged apart."""
+
+    def draw_partition(self, generators: Generators) -> Partition:
+        """A random partition a chain, drawn without looking at any position."""
+        ...
+
+
+@runtime_checkable
+class FisherTarget(Target, Protocol):
+    """A target that knows about how stiff it is along each coordinate."""
+
+    def fisher_diagonal(
+        self, generators: Generators, position: Position, num_probes: int
+    ) -> Position:
+        """Estimate of the diagonal of the Fisher information, prior included; positive."""
+        ...
+
+
 Constrain: TypeAlias = Callable[[Position], dict[str, Tensor]]
 """From unconstrained coordinates to the values of the model's sites."""

@@ -51,13 +51,25 @@ def log_density(
     preconditioner: Position | None = None,
 ) -> Float[Tensor, " chain"]:
     """Log density of the step that leads from ``position`` to ``candidate``, float64."""
-    terms = []
+    terms = log_density_terms(candidate, position, gradient, step_size, preconditioner)
+    return positions.total(list(terms.values()))
+
+
+def log_density_terms(
+    candidate: Position,
+    position: Position,
+    gradient: Position,
+    step_size: Float[Tensor, " chain"],
+    preconditioner: Position | None = None,
+) -> Position:
+    """The same coordinate by coordinate: the noise of different coordinates is independent."""
+    terms = {}
     for site, value in position.items():
         scale = _half_variance(site, value, step_size, preconditioner)
         scale = torch.broadcast_to(scale, value.shape)
         residual = candidate[site] - value + scale * gradient[site]
-        terms.append(-residual.square() / (4.0 * scale) - 0.5 * (4.0 * math.pi * scale).log())
-    return positions.total(terms)
+        terms[site] = -residual.square() / (4.0 * scale) - 0.5 * (4.0 * math.pi * scale).log()
+    return terms
 
 
 def log_ratio(

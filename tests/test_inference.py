@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bayes_splat import inference
-from bayes_splat.config import GibbsConfig, MALAConfig, Sampler, SGLDConfig
+from bayes_splat.config import BlockMALAConfig, GibbsConfig, MALAConfig, Sampler, SGLDConfig
 from bayes_splat.models import noise_gibbs
 from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.samplers import schedules
@@ -24,6 +24,8 @@ SAMPLERS: list[Sampler] = [
     GibbsConfig(),
     GibbsConfig(jump_fraction=0.0, mala_steps=1),
     MALAConfig(),
+    BlockMALAConfig(block_size=8),
+    BlockMALAConfig(block_size=8, jump_fraction=0.0, preconditioner="none"),
     SGLDConfig(schedule="constant"),
     SGLDConfig(schedule="polynomial"),
     SGLDConfig(schedule="cyclical", period=4),
@@ -182,7 +184,7 @@ def same(one: Draws, other: Draws) -> bool:
     )
 
 
-@pytest.mark.parametrize("sampler", [GibbsConfig(), MALAConfig(), SGLDConfig()])
+@pytest.mark.parametrize("sampler", [GibbsConfig(), MALAConfig(), BlockMALAConfig(), SGLDConfig()])
 def test_seeds_decide(model, sampler):
     runs = [
         inference.sample_posterior(model, sampler, chains=2, draws=3, warmup=2, seed=seed)
@@ -197,6 +199,7 @@ def test_seeds_decide(model, sampler):
     [
         (GibbsConfig(mala_steps=1, jump_rounds=1), "cpu"),
         (MALAConfig(), "reference"),
+        (BlockMALAConfig(block_size=12), "cpu"),
         (SGLDConfig(), "cpu"),
     ],
 )
