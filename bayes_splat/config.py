@@ -47,6 +47,13 @@ class GibbsConfig(Options):
         at_most=_MANY,
     )
     opacity_fraction: float = option(0.5, "share of opacities redrawn a sweep", above=0, at_most=1)
+    stretch_lengths: list[int] = option(
+        [2, 4, 8, 16],
+        "pixels of a scanline that move together, length after length; with model.prior="
+        "scanline_hmm and ihmm",
+        at_least=1,
+        length=(1, 16),
+    )
 
 
 @dataclass(kw_only=True)

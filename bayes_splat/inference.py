@@ -1,20 +1,23 @@
 """From a splat model to posterior draws: the one place where models and samplers meet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
 from bayes_splat.config import BlockMALAConfig, GibbsConfig, MALAConfig, Sampler, SGLDConfig
-from bayes_splat.models import noise_gibbs
+from bayes_splat.errors import ConfigError
+from bayes_splat.models import noise_gibbs, transition_gibbs
 from bayes_splat.models.bucket_offsets import BucketOffsets
 from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.minibatch import TileBatches
 from bayes_splat.models.noise_gibbs import NoiseGibbs
 from bayes_splat.models.opacity_gibbs import OpacityGibbs
+from bayes_splat.models.scanline_moves import ScanlineMoves
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.models.tile_blocks import TileBlocks
+from bayes_splat.models.transition_gibbs import TransitionGibbs
 from bayes_splat.samplers import sampling, schedules
-from bayes_splat.samplers.base import Block, Generators, Kernel, Position
+from bayes_splat.samplers.base import Block, Constrain, Generators, Kernel, Position
 from bayes_splat.samplers.block_mala import BlockMALA
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
 from bayes_splat.samplers.mala import MALA
@@ -57,7 +60,7 @@ def sample_posterior(
         num_warmup=warmup,
         num_draws=draws,
         thinning=thinning,
-        constrain=target.constrain,
+        constrain=_kept_sites(model, target),
         progress=progress,
         checkpoint=checkpoint,
         deadline_seconds=time_limit,
@@ -99,7 +102,17 @@ def starting_position(model: SplatModel, target: PyroTarget, generators: Generat
     per_view = torch.sqrt(squares * model.num_views / (3 * model.num_pixels))
     is_global = model.config.noise == "global"
     noise_scale = per_view.square().mean(-1).sqrt() if is_global else per_view
-    return target.unconstrain({"depth": depth, "opacity": opacity, "noise_scale": noise_scale})
+    values = {"depth": depth, "opacity": opacity, "noise_scale": noise_scale}
+    return target.unconstrain({**values, **transition_gibbs.starting_values(model, depth)})
+
+
+def _kept_sites(model: SplatModel, target: PyroTarget) -> Constrain:
+    """What is kept of a position: the sites' values, with transitions as readers want them."""
+
+    def constrain(position: Position) -> dict[str, torch.Tensor]:
+        return transition_gibbs.readable(model, target.constrain(position))
+
+    return constrain if model.is_markov else target.constrain
 
 
 def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig) -> list[Block]:
@@ -115,6 +128,7 @@ def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig)
     )
     return [
         *_jumps(model, sampler.jump_fraction, sampler.jump_rounds),
+        *_scanlines(model, sampler.stretch_lengths),
         offsets,
         OpacityGibbs(model, sampler.opacity_fraction),
         NoiseGibbs(model),
@@ -123,6 +137,11 @@ def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig)
 
 def _block_mala_blocks(model: SplatModel, sampler: BlockMALAConfig) -> list[Block]:
     depth = "offset" if sampler.jump_fraction > 0 else "depth"
+    if depth == "depth" and model.is_markov:
+        raise ConfigError(
+            f"sampler.jump_fraction is 0, but model.prior={model.config.prior} ties depths of"
+            " neighbouring blocks together; take sampler.jump_fraction=0.25 or model.prior=uniform"
+        )
     parts = TileBlocks(model, (depth, "opacity"), block_size=sampler.block_size)
     kernel = BlockMALA(
         parts.given({}),
@@ -133,6 +152,7 @@ def _block_mala_blocks(model: SplatModel, sampler: BlockMALAConfig) -> list[Bloc
     )
     return [
         *_jumps(model, sampler.jump_fraction, rounds=1),
+        *_scanlines(model, GibbsConfig().stretch_lengths),
         KernelBlock("blocks", kernel, parts),
         NoiseGibbs(model),
     ]
@@ -146,6 +166,14 @@ def _jumps(model: SplatModel, fraction: float, rounds: int) -> list[Block]:
         DepthMoves(model, "proposal", fraction, "depth_jump", rounds),
         DepthMoves(model, "walk", fraction, "depth_walk", rounds),
     ]
+
+
+def _scanlines(model: SplatModel, lengths: Sequence[int]) -> list[Block]:
+    """Moves of whole stretches of a scanline, and of what rules them."""
+    if not model.is_markov:
+        return []
+    moves = [ScanlineMoves(model, length, name=f"scanline_{length}") for length in lengths]
+    return [*moves, TransitionGibbs(model)]
 
 
 def _schedule(sampler: SGLDConfig) -> schedules.Schedule:

@@ -36,6 +36,8 @@ SITE_DIMS: dict[str, tuple[str, ...]] = {
     "lateral": ("gaussian", "lateral_axis"),
     "harmonics": ("gaussian", "channel", "harmonic"),
     "noise_scale": ("view",),
+    "transition": ("from_bucket", "to_bucket"),
+    "layers": ("to_bucket",),
 }
 """Axes of the model's sites after chain and draw; a site with other axes gets numbered ones."""
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import biject_to
 from torch.distributions.transforms import Transform
 
+from bayes_splat.models.log_simplex import log_simplex
 from bayes_splat.models.priors import MAX_OPACITY
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering.renderer import CountingRenderer, ReferenceRenderer
@@ -59,7 +60,7 @@ class Coordinates(NamedTuple):
 def coordinates(model: SplatModel) -> Coordinates:
     """The unconstrained coordinates of a model's sites."""
     return Coordinates(
-        depth=biject_to(model.depth_prior().support),
+        depth=biject_to(model.depth_prior_inside().support),
         opacity=biject_to(model.opacity_prior().support),
         noise_scale=biject_to(model.noise_prior().support),
     )
@@ -111,6 +112,16 @@ def noise_per_view(
     """The noise scale of every context view, whether the model has one or one a view."""
     columns = noise_scale.reshape(noise_scale.shape[0], -1)
     return columns.expand(-1, model.num_views)
+
+
+def log_transition(
+    model: SplatModel, position: Position
+) -> Float[Tensor, "chain bucket bucket"] | None:
+    """Logarithms of the transitions between buckets; None where the prior has none."""
+    if not model.is_markov:
+        return None
+    value: Tensor = biject_to(log_simplex)(position["log_transition"])
+    return value
 
 
 def uniforms(generators: Generators, *shape: int) -> Float[Tensor, "chain *shape"]:

@@ -18,8 +18,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bayes_splat import geometry
-from bayes_splat.models import blocks
+from bayes_splat.models import blocks, scanlines
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
+from bayes_splat.models.scanlines import ScanlineDepth
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering import reference
 from bayes_splat.types import Gaussians
@@ -54,7 +55,9 @@ class DepthMoves:
     rounds: int = 1
 
     def __post_init__(self) -> None:
-        blocks.falloff_settings(self.model, type(self).__name__)
+        settings = blocks.falloff_settings(self.model, type(self).__name__)
+        if self.model.is_markov:
+            scanlines.check_neighbours_meet(settings)
         if self.candidates not in CANDIDATES:
             raise ValueError(
                 f"candidates is {self.candidates!r}; choose one of {', '.join(CANDIDATES)}"
@@ -83,13 +86,10 @@ class DepthMoves:
         size = depth.shape[-1]
         chosen = blocks.permutations(generators, size)[:, : max(1, round(self.fraction * size))]
         offered, log_ratio = self._offer(generators, depth, chosen)
-        prior = self.model.depth_prior()
         candidate = depth.scatter(1, chosen, offered)
-        log_ratio = log_ratio + (prior.log_prob(candidate) - prior.log_prob(depth)).gather(
-            1, chosen
-        )
+        log_ratio = log_ratio + self._log_prior_ratio(position, depth, candidate, chosen)
 
-        moving, owner = _claims(self.model, depth, candidate, opacity, chosen)
+        moving, owner = claims(self.model, depth, candidate, opacity, chosen)
         kept = torch.where(moving, offered, depth.gather(1, chosen))
         log_ratio = log_ratio + self._log_likelihood_ratio(
             owner, moving, depth, depth.scatter(1, chosen, kept), opacity, noise
@@ -134,6 +134,18 @@ class DepthMoves:
         informed = proposal.log_prob(depth).exp()
         return torch.log((1.0 - _EXPLORE) * informed + _EXPLORE * proposal.disparity_slope(depth))
 
+    def _log_prior_ratio(
+        self, position: Position, depth: Tensor, candidate: Tensor, chosen: Tensor
+    ) -> Float[Tensor, "chain chosen"]:
+        """Of every chosen Gaussian moving alone.
+
+        Neighbours on a scanline always share a pixel (see ``__post_init__``): never do both move.
+        """
+        prior = self.model.depth_prior(blocks.log_transition(self.model, position))
+        if isinstance(prior, ScanlineDepth):
+            return prior.log_ratio_of_single(depth, candidate, chosen)
+        return (prior.log_prob(candidate) - prior.log_prob(depth)).gather(1, chosen)
+
     def _log_likelihood_ratio(
         self,
         owner: Int[Tensor, "chain pixel"],
@@ -144,35 +156,57 @@ class DepthMoves:
         noise: Tensor,
     ) -> Float[Tensor, "chain chosen"]:
         """Of every moving Gaussian, over the pixels it touches before or after."""
-        num_chains, num_chosen = moving.shape
-        pixels, is_real = _rectangular(owner >= 0)
-        observed, view = self.model.observed(pixels)
-        variance = noise.gather(1, view).square()
-        colors = self._predict(
-            torch.cat([old, new]), opacity.repeat(2, 1), pixels.repeat(2, 1)
-        ).reshape(2, *observed.shape)
-        before, after = (colors - observed).square().sum(-1)
-        gain = torch.where(is_real, 0.5 * (before - after) / variance, torch.zeros_like(variance))
-        first = num_chosen * torch.arange(num_chains)[:, None]
-        owners = first + owner.gather(1, pixels).clamp_min(0)
-        sums = torch.bincount(owners.flatten(), weights=gain.flatten(), minlength=moving.numel())
-        return sums.reshape(moving.shape)
+        return log_likelihood_ratio(self.model, owner, moving, old, new, opacity, noise)
 
-    def _predict(self, depth: Tensor, opacity: Tensor, pixels: Tensor) -> Tensor:
-        """``model.predict_pixels``; the CPU engine is spared the sorting of float64 keys."""
-        model, threads = self.model, blocks.cpu_threads(self.model)
-        keys = model.sort_depths(depth, model.views.cameras)
-        if threads is None or keys is None:
-            return model.predict_pixels(depth, opacity, pixels)
-        from bayes_splat.rendering import cpu_pixel_lists  # late: loading numba takes a second
 
-        rendering = model.renderer.render(
-            model.gaussians(depth, opacity),
-            model.views.cameras,
-            sort_depths=cpu_pixel_lists.ranks(keys, threads),
-            pixels=pixels,
-        )
-        return rendering.colors.double()
+def log_likelihood_ratio(
+    model: SplatModel,
+    owner: Int[Tensor, "chain pixel"],
+    moving: Bool[Tensor, "chain group"],
+    old: Float[Tensor, "chain gaussian"],
+    new: Float[Tensor, "chain gaussian"],
+    opacity: Float[Tensor, "chain gaussian"],
+    noise: Float[Tensor, "chain view"],
+) -> Float[Tensor, "chain group"]:
+    """Of every moving group, over the pixels it touches before or after; one picture of both.
+
+    Args:
+        model: the target.
+        owner: the group that a pixel belongs to, or -1.
+        moving: its shape says how many groups there are.
+        old, new: depths without and with the moves.
+        opacity, noise: values of the sites; noise of every view.
+    """
+    num_chains, num_chosen = moving.shape
+    pixels, is_real = _rectangular(owner >= 0)
+    observed, view = model.observed(pixels)
+    variance = noise.gather(1, view).square()
+    colors = _predict(
+        model, torch.cat([old, new]), opacity.repeat(2, 1), pixels.repeat(2, 1)
+    ).reshape(2, *observed.shape)
+    before, after = (colors - observed).square().sum(-1)
+    gain = torch.where(is_real, 0.5 * (before - after) / variance, torch.zeros_like(variance))
+    first = num_chosen * torch.arange(num_chains)[:, None]
+    owners = first + owner.gather(1, pixels).clamp_min(0)
+    sums = torch.bincount(owners.flatten(), weights=gain.flatten(), minlength=moving.numel())
+    return sums.reshape(moving.shape)
+
+
+def _predict(model: SplatModel, depth: Tensor, opacity: Tensor, pixels: Tensor) -> Tensor:
+    """``model.predict_pixels``; the CPU engine is spared the sorting of float64 keys."""
+    threads = blocks.cpu_threads(model)
+    keys = model.sort_depths(depth, model.views.cameras)
+    if threads is None or keys is None:
+        return model.predict_pixels(depth, opacity, pixels)
+    from bayes_splat.rendering import cpu_pixel_lists  # late: loading numba takes a second
+
+    rendering = model.renderer.render(
+        model.gaussians(depth, opacity),
+        model.views.cameras,
+        sort_depths=cpu_pixel_lists.ranks(keys, threads),
+        pixels=pixels,
+    )
+    return rendering.colors.double()
 
 
 class _Claims(NamedTuple):
@@ -182,27 +216,50 @@ class _Claims(NamedTuple):
         moving: those that come first, in the order of choice, among all that share a pixel with
             them. The order of choice is random and independent of the state; the pixel sets are
             unions of before and after: the answer is the same for the reverse move.
-        owner: number among the chosen, or -1; pixels are flat over (view, height, width).
+        owner: number among the chosen (the groups), or -1; pixels are flat over (view, height,
+            width).
     """
 
-    moving: Bool[Tensor, "chain chosen"]
+    moving: Bool[Tensor, "chain group"]
     owner: Int[Tensor, "chain pixel"]
 
 
-def _claims(
-    model: SplatModel, old: Tensor, new: Tensor, opacity: Tensor, chosen: Tensor
+def claims(
+    model: SplatModel,
+    old: Float[Tensor, "chain gaussian"],
+    new: Float[Tensor, "chain gaussian"],
+    opacity: Float[Tensor, "chain gaussian"],
+    chosen: Int[Tensor, "chain chosen"],
+    groups: Int[Tensor, "chain chosen"] | None = None,
+    num_groups: int | None = None,
 ) -> _Claims:
+    """Who of the chosen may move at once, and whose the pixels are.
+
+    Args:
+        model: the target.
+        old, new: depths now, and with all moves made.
+        opacity: values of the site.
+        chosen: Gaussians that want to move.
+        groups: of the chosen, numbered in their order, where several move only together; -1 for
+            those that stay where they are. None: each moves by itself.
+        num_groups: how many groups there are.
+    """
     threads = blocks.cpu_threads(model)
+    if groups is None or num_groups is None:
+        num_groups = chosen.shape[1]
+        groups = torch.arange(num_groups).expand(chosen.shape)
     if threads is None:
-        touched = _touched_pixels(model, old, new, opacity, chosen)
-        moving = _without_shared_pixels(touched, chosen.shape)
+        touched = _of_groups(_touched_pixels(model, old, new, opacity, chosen), groups, num_groups)
+        moving = _without_shared_pixels(touched, torch.Size((len(chosen), num_groups)))
         return _Claims(moving, _owners(touched, moving, model.num_pixels))
     from bayes_splat.rendering import cpu_claims  # late: loading numba takes a second
 
     settings = blocks.falloff_settings(model, "DepthMoves")
     before, after = (_chosen_gaussians(model, depth, opacity, chosen) for depth in (old, new))
-    claims = cpu_claims.claim_pixels(before, after, model.views.cameras, settings, threads)
-    return _Claims(*claims)
+    found = cpu_claims.claim_pixels(
+        before, after, model.views.cameras, settings, threads, groups, num_groups
+    )
+    return _Claims(*found)
 
 
 def _chosen_gaussians(
@@ -242,6 +299,14 @@ def _touched_pixels(
         chain = torch.div(pairs.splat, model.num_views * chosen.shape[1], rounding_mode="floor")
         both.append(_Touched(chain * chosen.shape[1] + number, pairs.pixel))
     return _Touched(*(torch.cat(parts) for parts in zip(*both, strict=True)))
+
+
+def _of_groups(touched: _Touched, groups: Tensor, num_groups: int) -> _Touched:
+    """The same with groups as owners."""
+    chain = torch.div(touched.owner, groups.shape[1], rounding_mode="floor")
+    group = groups.flatten()[touched.owner]
+    moves = group >= 0
+    return _Touched((chain * num_groups + group)[moves], touched.pixel[moves])
 
 
 def _without_shared_pixels(touched: _Touched, shape: torch.Size) -> Bool[Tensor, "chain chosen"]:

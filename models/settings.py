@@ -9,6 +9,9 @@ from typing import ClassVar
 from bayes_splat.errors import ConfigError
 from bayes_splat.options import Options, option
 
+MARKOV_PRIORS = ("scanline_hmm", "ihmm")
+"""Priors of depth under which buckets follow each other along scanlines."""
+
 
 @dataclass(kw_only=True)
 class PlaneSweepConfig(Options):
@@ -58,8 +61,27 @@ class ModelConfig(Options):
 
     prior: str = option(
         "uniform",
-        "prior of depth: uniform in disparity, or the proposal's density",
-        choices=("uniform", "proposal"),
+        "prior of depth: uniform in disparity, the proposal's density, or buckets that follow each "
+        "other along scanlines, with transitions that are learned (ihmm: and few layers of depth)",
+        choices=("uniform", "proposal", *MARKOV_PRIORS),
+    )
+    scanlines: str = option(
+        "rows",
+        "lines that prior=scanline_hmm and ihmm follow in every context view",
+        choices=("rows", "columns"),
+    )
+    transition_concentration: float = option(
+        1.0,
+        "alpha of those priors: weight, in pixels seen, of a jump to any bucket (ihmm: layer)",
+        above=0,
+    )
+    transition_stickiness: float = option(
+        4.0,
+        "kappa of those priors: weight, in pixels seen, of staying in or near a bucket",
+        at_least=0,
+    )
+    layer_concentration: float = option(
+        4.0, "gamma of prior=ihmm: about how many layers of depth are expected", above=0
     )
     opacity_prior: list[float] = option(
         [1.0, 1.0], "a and b of the Beta prior of opacity", above=0, length=(2, 2)

@@ -6,6 +6,7 @@ broadcasts over one leading chain axis.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pyro
 import torch
@@ -14,10 +15,12 @@ from jaxtyping import Float, Int
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from bayes_splat.models import likelihood, priors
+from bayes_splat.models import likelihood, priors, scanlines
 from bayes_splat.models.likelihood import PhotographNoise
+from bayes_splat.models.log_simplex import LogDirichlet
 from bayes_splat.models.proposal import DepthProposal
-from bayes_splat.models.settings import ModelConfig
+from bayes_splat.models.scanlines import Lines, ScanlineDepth
+from bayes_splat.models.settings import MARKOV_PRIORS, ModelConfig
 from bayes_splat.rendering.renderer import Renderer
 from bayes_splat.types import Cameras, Gaussians, Rendering, Views
 
@@ -49,11 +52,65 @@ class SplatModel:
         height, width = self.views.cameras.image_shape
         return self.num_views * height * width
 
-    def depth_prior(self) -> TorchDistribution:
-        """Prior of every Gaussian's depth."""
+    def depth_prior(
+        self, log_transition: Float[Tensor, "*chain bucket bucket"] | None = None
+    ) -> TorchDistribution:
+        """Prior of every Gaussian's depth; a Markov prior is one given the transitions.
+
+        Raises:
+            ValueError: the prior is Markov and there are no transitions.
+        """
+        if not self.is_markov:
+            return self.depth_prior_inside()
+        if log_transition is None:
+            raise ValueError(f"prior={self.config.prior!r} is a prior given log_transition only")
+        return ScanlineDepth(self.proposal, self.lines, log_transition)
+
+    def depth_prior_inside(self) -> TorchDistribution:
+        """The prior up to a factor that depends on the buckets alone; its support is the same."""
         if self.config.prior == "proposal":
             return priors.ProposalDepth(self.proposal)
         return priors.UniformDisparity(self.proposal.near, self.proposal.far)
+
+    @property
+    def is_markov(self) -> bool:
+        """Whether buckets follow each other along scanlines."""
+        return self.config.prior in MARKOV_PRIORS
+
+    @cached_property
+    def lines(self) -> Lines:
+        """The scanlines of all context views."""
+        return Lines.of(self.num_views, self.views.cameras.image_shape, self.config.scanlines)
+
+    def row_concentration(
+        self, log_layers: Float[Tensor, "*chain bucket"] | None = None
+    ) -> Float[Tensor, "*chain bucket bucket"]:
+        """Dirichlet parameters of the transition rows: alpha beta + kappa K (``scanlines``)."""
+        return self._owed(log_layers) + self._nearness
+
+    def layer_share(
+        self, log_layers: Float[Tensor, "*chain bucket"]
+    ) -> Float[Tensor, "*chain bucket bucket"]:
+        """The part of ``row_concentration`` that is alpha beta."""
+        owed = self._owed(log_layers)
+        return owed / (owed + self._nearness)
+
+    def layer_concentration(self) -> Float[Tensor, " bucket"]:
+        """Dirichlet parameters of beta: gamma / Z each."""
+        size = self.proposal.num_buckets
+        share = self.config.layer_concentration / size
+        return torch.full((size,), share, dtype=torch.float64)
+
+    def _owed(self, log_layers: Tensor | None) -> Tensor:
+        size, alpha = self.proposal.num_buckets, self.config.transition_concentration
+        if log_layers is None:
+            return torch.full((size, size), alpha / size, dtype=torch.float64)
+        return (alpha * log_layers.exp())[..., None, :]
+
+    @cached_property
+    def _nearness(self) -> Tensor:
+        near = scanlines.nearness(self.proposal.num_buckets)
+        return self.config.transition_stickiness * near
 
     def opacity_prior(self) -> TorchDistribution:
         """Prior of one opacity."""
@@ -69,8 +126,10 @@ class SplatModel:
         The likelihood of chosen pixels is scaled up by their share, so that its expectation over
         uniformly chosen pixels is the full one.
         """
+        log_transition = self._sample_transition() if self.is_markov else None
+        # Under a Markov prior the terms of a plate of Gaussians are conditional ones.
         with pyro.plate("gaussian", len(self.proposal), dim=-1):
-            depth = pyro.sample("depth", self.depth_prior())
+            depth = pyro.sample("depth", self.depth_prior(log_transition))
             opacity = pyro.sample("opacity", self.opacity_prior())
         if self.config.noise == "per_view":
             with pyro.plate("view", self.num_views, dim=-1):
@@ -84,6 +143,17 @@ class SplatModel:
         chosen = self.num_pixels if pixels is None else pixels.shape[-1]
         with pyro.poutine.scale(scale=self.num_pixels / chosen):
             pyro.sample("image", image, obs=observed)
+
+    def _sample_transition(self) -> Float[Tensor, "*chain bucket bucket"]:
+        log_layers = None
+        if self.config.prior == "ihmm":
+            log_layers = pyro.sample("log_layers", LogDirichlet(self.layer_concentration()))
+            if log_layers.ndim > 1:  # the axis of plates, which this site does not stand in
+                log_layers = log_layers.squeeze(-2)
+        with pyro.plate("from_bucket", self.proposal.num_buckets, dim=-1):
+            rows = LogDirichlet(self.row_concentration(log_layers))
+            log_transition: Tensor = pyro.sample("log_transition", rows)
+        return log_transition
 
     def likelihood(
         self,

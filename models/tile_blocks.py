@@ -251,7 +251,7 @@ class TileTarget:
         """Minus the log prior and Jacobians of every Gaussian."""
         model, to = self.parts.model, blocks.coordinates(self.parts.model)
         x, y = position["depth"], position["opacity"]
-        log_prob: Tensor = model.depth_prior().log_prob(depth)
+        log_prob: Tensor = model.depth_prior_inside().log_prob(depth)
         log_prob = log_prob + to.depth.log_abs_det_jacobian(x, depth)
         log_prob = log_prob + model.opacity_prior().log_prob(opacity)
         log_prob = log_prob + to.opacity.log_abs_det_jacobian(y, opacity)

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from bayes_splat import geometry, harmonics
+from bayes_splat.models.log_simplex import LogDirichlet
 from bayes_splat.models.minibatch import TileBatches
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.settings import ModelConfig
@@ -122,11 +123,30 @@ def prior_draws(model: SplatModel, chains: int, seed: int = 0) -> dict[str, Tens
     views = (model.num_views,) if model.config.noise == "per_view" else ()
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
+        if model.is_markov:
+            return _markov_draws(model, chains, views)
         return {
             "depth": model.depth_prior().sample((chains,)).double(),
             "opacity": model.opacity_prior().sample((chains, size)),
             "noise_scale": model.noise_prior().sample((chains, *views)),
         }
+
+
+def _markov_draws(model: SplatModel, chains: int, views: tuple[int, ...]) -> dict[str, Tensor]:
+    layers = {}
+    if model.config.prior == "ihmm":
+        concentration = model.layer_concentration().expand(chains, -1)
+        layers["log_layers"] = LogDirichlet(concentration).sample()
+    rows = model.row_concentration(layers.get("log_layers"))
+    rows = rows.expand(chains, *rows.shape[-2:])
+    log_transition = LogDirichlet(rows).sample()
+    return {
+        **layers,
+        "log_transition": log_transition,
+        "depth": model.depth_prior(log_transition).sample().double(),
+        "opacity": model.opacity_prior().sample((chains, len(model.proposal))),
+        "noise_scale": model.noise_prior().sample((chains, *views)),
+    }
 
 
 def with_data(model: SplatModel, sites: dict[str, Tensor], seed: int) -> SplatModel:
@@ -208,8 +228,40 @@ def statistics(
         "color": colors[:, 0],
         "color^2": colors**2,
         "energy": target.potential_energy(target.unconstrain(sites)),
+        **_markov_statistics(model, sites, buckets),
     }
     return {name: value.double().reshape(len(depth), -1).mean(-1) for name, value in values.items()}
+
+
+def _markov_statistics(
+    model: SplatModel, sites: dict[str, Tensor], buckets: Tensor
+) -> dict[str, Tensor]:
+    if not model.is_markov:
+        return {}
+    size = model.proposal.num_buckets
+    transition = sites["log_transition"].exp()
+    counts = model.lines.transition_counts(buckets, size)
+    first = buckets[:, model.lines.order[:, 0]]
+    values = {
+        "staying": transition.diagonal(dim1=-2, dim2=-1),
+        "transition^2": transition**2,
+        "transition to the last": transition[..., -1],
+        "stays": counts.diagonal(dim1=-2, dim2=-1),
+        "counts^2": counts**2,
+        "expected": counts * transition,
+        "last bucket": buckets == size - 1,
+        "start of a line": first == 0,
+        "end of a line": buckets[:, model.lines.order[:, -1]] == size - 1,
+    }
+    if "log_layers" in sites:
+        layers = sites["log_layers"].exp()
+        values |= {
+            "first layer": layers[:, 0],
+            "layers^2": layers**2,
+            "layers transition": layers[:, None] * transition,
+            "layers counts": layers[:, None] * counts,
+        }
+    return values
 
 
 def kolmogorov_smirnov(uniform: Tensor) -> float:

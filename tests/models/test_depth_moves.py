@@ -290,7 +290,7 @@ def test_claims_are_those_of_the_reference():
     chosen, offered, _ = offer(DepthMoves(model, fraction=0.3), sites["depth"], 7)
     candidate = sites["depth"].scatter(1, chosen, offered)
     plain, compiled = (
-        depth_moves._claims(
+        depth_moves.claims(
             replace(model, renderer=make_renderer(name)),
             sites["depth"],
             candidate,
