@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bayes_splat import inference
 from bayes_splat.config import BlockMALAConfig, GibbsConfig, MALAConfig, Sampler, SGLDConfig
+from bayes_splat.errors import ConfigError
 from bayes_splat.models import noise_gibbs
 from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.samplers import schedules
@@ -61,6 +62,29 @@ def test_every_sampler_runs(sampler, noise):
     assert not draws.is_interrupted
     for value in draws.sites.values():
         assert (value[:, 0] != value[:, -1]).any(), "it moves"
+
+
+@pytest.mark.parametrize("sampler", [GibbsConfig(stretch_lengths=[2, 5]), BlockMALAConfig()])
+@pytest.mark.parametrize("prior", ["scanline_hmm", "ihmm"])
+def test_markov_priors_bring_their_moves_and_sites(sampler, prior):
+    model = scenes.tiny_model(prior=prior)
+    draws = inference.sample_posterior(model, sampler, chains=2, draws=3, warmup=2)
+    sites = {"depth", "opacity", "noise_scale", "transition"}
+    assert set(draws.sites) == sites | ({"layers", "num_layers"} if prior == "ihmm" else set())
+    assert draws.sites["transition"].shape == (2, 3, 4, 4)
+    assert torch.allclose(draws.sites["transition"].sum(-1), torch.ones(2, 3, 4))
+    assert all(value.isfinite().all() for value in draws.sites.values())
+    assert draws.stats["energy"].isfinite().all()
+    assert (draws.stats["acceptance_rate_transition"] == 1).all()
+    lengths = {name for name in draws.stats if name.startswith("acceptance_rate_scanline_")}
+    wanted = sampler.stretch_lengths if isinstance(sampler, GibbsConfig) else [2, 4, 8, 16]
+    assert lengths == {f"acceptance_rate_scanline_{length}" for length in wanted}
+
+
+def test_blocks_without_bucket_moves_refuse_a_markov_prior():
+    model = scenes.tiny_model(prior="ihmm")
+    with pytest.raises(ConfigError, match=r"jump_fraction is 0, but model\.prior=ihmm"):
+        kernel_of(model, BlockMALAConfig(jump_fraction=0.0))
 
 
 def test_the_default_is_the_composed_sampler(model):

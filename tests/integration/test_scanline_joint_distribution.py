@@ -210,7 +210,12 @@ BROKEN: dict[str, tuple[Case, Any, str, Any]] = {
     "counts two apart": (RIGHT["transitions"], Lines, "transition_counts", two_apart),
     "counts transposed": (RIGHT["transitions"], Lines, "transition_counts", from_there),
     "counts over line ends": (RIGHT["transitions"], Lines, "transition_counts", over_line_ends),
-    "customers for tables": (RIGHT["layers, hardly sticky"], transition_gibbs, "draw_tables", every_customer),
+    "customers for tables": (
+        RIGHT["layers, hardly sticky"],
+        transition_gibbs,
+        "draw_tables",
+        every_customer,
+    ),
     "sticky tables kept": (RIGHT["layers"], transition_gibbs, "owed_tables", all_owed),
 }
 

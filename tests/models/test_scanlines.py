@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -35,7 +36,7 @@ def test_counts_are_those_of_a_loop():
     wanted = torch.zeros(3, 5, 5, dtype=torch.float64)
     for chain in range(3):
         for line in lines.order.tolist():
-            for one, other in zip(line[:-1], line[1:], strict=True):
+            for one, other in itertools.pairwise(line):
                 wanted[chain, bucket[chain, one], bucket[chain, other]] += 1
     assert torch.equal(lines.transition_counts(bucket, 5), wanted)
     assert wanted.sum() == 3 * 2 * 4 * 2
@@ -44,7 +45,9 @@ def test_counts_are_those_of_a_loop():
 def test_nearness_falls_by_e_a_bucket():
     near = scanlines.nearness(5)
     assert torch.allclose(near.sum(-1), torch.ones(5).double())
-    assert torch.allclose(near[:, :-1].diagonal() / near[:, 1:].diagonal(), torch.tensor(math.e).double())
+    assert torch.allclose(
+        near[:, :-1].diagonal() / near[:, 1:].diagonal(), torch.tensor(math.e).double()
+    )
 
 
 def test_places_inside_a_bucket_stay_inside():
@@ -59,7 +62,7 @@ def test_places_inside_a_bucket_stay_inside():
 
 def test_small_gaussians_are_refused():
     scanlines.check_neighbours_meet(RenderSettings(cutoff="falloff"))
-    with pytest.raises(ValueError, match="low_pass=0.05 lets Gaussians"):
+    with pytest.raises(ValueError, match=r"low_pass=0\.05 lets Gaussians"):
         scanlines.check_neighbours_meet(RenderSettings(cutoff="falloff", low_pass=0.05))
 
 
@@ -78,7 +81,7 @@ def test_density_is_that_of_the_chain(direction):
         for line in model.lines.order.tolist():
             states = bucket[chain, line].tolist()
             wanted[chain] -= math.log(4)
-            for one, other in zip(states[:-1], states[1:], strict=True):
+            for one, other in itertools.pairwise(states):
                 wanted[chain] += log_p[chain, one, other]
     assert found == pytest.approx(wanted)
     alone = model.depth_prior(log_p[1]).log_prob(depth[1])
