@@ -52,7 +52,8 @@ def sample_stretches(
     leaving = _rows(transition.mT, after)
     leaving = leaving.masked_fill(after[..., None] == NOTHING, 1.0)
 
-    filtered, totals = [], []
+    filtered: list[Tensor] = []
+    totals: list[Tensor] = []
     for place in range(length):
         ahead = entering if place == 0 else _advance(filtered[-1], transition)
         joint = ahead * weights[..., place, :]

@@ -149,14 +149,16 @@ class ScanlineMoves:
         flat = chosen.flatten(1)
         weights = self._emission[chosen]
         first, last = lines.before[chosen[..., 0]], lines.after[chosen[..., -1]]
-        ends = [
+        before, after = (
             torch.where(side == NOTHING, NOTHING, bucket.gather(1, side.clamp_min(0)))
             for side in (first, last)
-        ]
+        )
         log_transition = blocks.log_transition(self.model, position)
         assert log_transition is not None
         uniform, inside = blocks.uniforms(generators, 2, *chosen.shape[1:]).unbind(1)
-        drawn = forward_backward.sample_stretches(weights, log_transition.exp(), *ends, uniform)
+        drawn = forward_backward.sample_stretches(
+            weights, log_transition.exp(), before, after, uniform
+        )
         old = bucket.gather(1, flat).view_as(chosen)
         changes = drawn.states != old
         offered = scanlines.depth_inside(

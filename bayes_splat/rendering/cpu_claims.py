@@ -64,7 +64,7 @@ def claim_pixels(
     (chains, size), views = before.opacities.shape, len(cameras)
     height, width = cameras.image_shape
     both = [cpu_pixel_lists.find_ellipses(g, cameras, settings, threads) for g in (before, after)]
-    if groups is None:
+    if groups is None or num_groups is None:
         groups, num_groups = torch.arange(size).expand(chains, -1), size
     moving = np.ones((chains, num_groups), dtype=np.bool_)
     owner = np.full((chains, views * height * width), -1, dtype=np.int64)

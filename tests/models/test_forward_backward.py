@@ -105,9 +105,9 @@ def test_impossible_states_are_never_drawn():
 
 def test_a_stretch_without_any_possible_state_says_so():
     transition = torch.eye(3, dtype=torch.float64)[None]
-    ends = torch.tensor([[0, 0]]), torch.tensor([[0, 2]])
+    before, after = torch.tensor([[0, 0]]), torch.tensor([[0, 2]])
     weights, uniform = torch.ones(1, 2, 4, 3).double(), torch.rand(1, 2, 4).double()
-    drawn = forward_backward.sample_stretches(weights, transition, *ends, uniform)
+    drawn = forward_backward.sample_stretches(weights, transition, before, after, uniform)
     assert drawn.is_possible.tolist() == [[True, False]]
     assert (drawn.states[0, 0] == 0).all()
 
@@ -117,9 +117,9 @@ def test_chains_do_not_depend_on_each_other():
     weights = torch.rand(3, 7, 5, 6, generator=generator, dtype=torch.float64)
     transition = torch.rand(3, 6, 6, generator=generator, dtype=torch.float64)
     uniform = torch.rand(3, 7, 5, generator=generator, dtype=torch.float64)
-    ends = [torch.randint(-1, 6, (3, 7), generator=generator) for _ in range(2)]
-    together = forward_backward.sample_stretches(weights, transition, *ends, uniform)
+    before, after = torch.randint(-1, 6, (2, 3, 7), generator=generator)
+    together = forward_backward.sample_stretches(weights, transition, before, after, uniform)
     alone = forward_backward.sample_stretches(
-        weights[1:2], transition[1:2], *(end[1:2] for end in ends), uniform[1:2]
+        weights[1:2], transition[1:2], before[1:2], after[1:2], uniform[1:2]
     )
     assert torch.equal(alone.states, together.states[1:2])

@@ -62,6 +62,7 @@ def candidate_log_density(block, position, depth, chosen):
     """Of the buckets of a stretch given the rest, up to what does not depend on them: by hand."""
     model = block.model
     log_p = blocks.log_transition(model, position)
+    assert log_p is not None
     bucket = model.proposal.bucket(depth)
     mixed = 0.9 * model.proposal.probabilities.double() + 0.1 / model.proposal.num_buckets
     found = torch.zeros(len(depth), dtype=torch.float64)
