@@ -1,22 +1,40 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from bayes_splat.samplers.base import Info, Position
+from bayes_splat.samplers.failures import ChainFailureError, Failure, FailurePolicy, StepError
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
 from bayes_splat.samplers.mala import MALA
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
-from bayes_splat.samplers.sampling import Draws, sample
+from bayes_splat.samplers.sampling import Draws, sample, stored_draws
+from bayes_splat.samplers.store import DiskStore
 from tests import helpers_targets as targets
 
-STATS = {"acceptance_rate", "step_size", "lp", "energy", "diverging"}
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+STATS = {
+    "acceptance_rate",
+    "step_size",
+    "lp",
+    "energy",
+    "diverging",
+    "restarted",
+    "stopped",
+}
 
 
 def constrain(position: Position) -> dict[str, Tensor]:
@@ -32,6 +50,13 @@ def run(**settings: Any) -> Draws:
         {site: value[:chains] for site, value in known.draw(3, 0).items()},
         make_generators(0, chains),
         **{**arguments, **settings},
+    )
+
+
+def same(one: Draws, other: Draws) -> bool:
+    pairs = ((one.sites, other.sites), (one.stats, other.stats))
+    return all(a.keys() == b.keys() for a, b in pairs) and all(
+        torch.equal(a[name], b[name]) for a, b in pairs for name in b
     )
 
 
@@ -68,7 +93,8 @@ def test_shapes_types_and_names() -> None:
     for name in STATS:
         assert draws.stats[name].shape == (3, 6)
         assert draws.warmup_stats[name].shape == (3, 10)
-        expected = torch.bool if name == "diverging" else torch.float64
+        is_flag = name in ("diverging", "restarted", "stopped")
+        expected = torch.bool if is_flag else torch.float64
         assert draws.stats[name].dtype == expected
     assert not draws.is_interrupted
     assert draws.seconds["warmup"] > 0
@@ -213,13 +239,225 @@ def test_progress_is_told_of_every_step() -> None:
     ]
 
 
-def test_checkpoints_hold_the_draws_so_far() -> None:
-    saved: list[Draws] = []
-    whole = run(checkpoint=saved.append, checkpoint_seconds=0.0)
-    assert [draws.sites["slope"].shape[1] for draws in saved] == [1, 2, 3, 4, 5, 6]
-    assert torch.equal(saved[2].sites["slope"], whole.sites["slope"][:, :3])
-    run(checkpoint=saved.append, checkpoint_seconds=1000.0)
-    assert len(saved) == 6
+def test_draws_can_be_read_from_disk_while_the_run_goes_on(tmp_path: Path) -> None:
+    seen: list[Draws] = []
+    whole = run()
+    with DiskStore(tmp_path / "draws") as store:
+        look = At("sampling", 5, lambda: seen.append(stored_draws(tmp_path / "draws")))
+        draws = run(store=store, progress=look)
+    assert same(draws, whole)
+    assert seen[0].num_draws >= 4, "files grow under the reader's eyes"
+    assert torch.equal(seen[0].sites["slope"][:, :4], whole.sites["slope"][:, :4])
+    assert same(stored_draws(tmp_path / "draws"), whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_chosen_sites_in_the_chosen_precision(tmp_path: Path, dtype: torch.dtype) -> None:
+    exact = run(dtype=torch.float64)
+    with DiskStore(tmp_path / "draws") as store:
+        draws = run(store=store, dtype=dtype, keep=["slope"])
+    assert set(draws.sites) == {"slope"}
+    assert torch.equal(draws.sites["slope"], exact.sites["slope"].to(dtype))
+    assert draws.stats["lp"].dtype == torch.float64
+    none = run(keep=[])
+    assert not none.sites
+    assert none.num_draws == 6
+
+
+def test_keeping_what_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'slop', but there are level, slope"):
+        run(keep=["slop"])
+
+
+def test_a_budget_of_sampling_seconds_is_no_interruption() -> None:
+    draws = run(num_draws=10**6, sampling_seconds=0.15)
+    assert not draws.is_interrupted
+    assert draws.warmup_stats["lp"].shape == (3, 10)
+    assert draws.num_draws > 3
+    assert 0.1 < draws.seconds["sampling"] < 0.5
+
+
+KILLED = """
+import os, signal, sys
+import torch
+from bayes_splat.samplers.sampling import sample
+from bayes_splat.samplers.store import DiskStore
+from bayes_splat.samplers.mala import MALA
+from bayes_splat.samplers.positions import make_generators
+from tests import helpers_targets as targets
+
+class Kill:
+    def update(self, phase, step, total, info, seconds):
+        if (phase, step) == ("sampling", 5):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+known = targets.correlated()
+sample(MALA(known.target), known.draw(3, 0), make_generators(0, 3), num_warmup=10, num_draws=6,
+       constrain=lambda p: {"level": p["level"].exp(), "slope": p["slope"]},
+       store=DiskStore(sys.argv[1]), progress=Kill())
+"""
+
+
+def test_a_killed_process_leaves_its_draws(tmp_path: Path) -> None:
+    code = [sys.executable, "-c", KILLED, str(tmp_path / "draws")]
+    done = subprocess.run(code, check=False, capture_output=True, cwd=ROOT, env=ENVIRONMENT)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    left, whole = stored_draws(tmp_path / "draws"), run()
+    assert left.num_draws == 4
+    assert left.is_interrupted
+    for name, value in left.sites.items():
+        assert torch.equal(value, whole.sites[name][:, :4])
+    assert left.warmup_stats["lp"].shape == (3, 10)
+    assert np.load(tmp_path / "draws" / "sites" / "slope.npy").shape == (4, 3, 2)
+
+
+def test_nothing_on_disk_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no complete draw"):
+        stored_draws(tmp_path)
+
+
+# ----- chains that fail -----
+
+
+@dataclass(frozen=True)
+class Spoiled:
+    """A kernel that breaks one chain at one step."""
+
+    inner: MALA
+    chain: int
+    at: int
+    how: str = "nan"
+    always: bool = False
+    count: list[int] = field(default_factory=lambda: [0])
+
+    @property
+    def target(self) -> Any:
+        return self.inner.target
+
+    def init(self, position: Position, adaptation: Any = None) -> Any:
+        return self.inner.init(position, adaptation)
+
+    def step(self, generators: Any, state: Any, is_warmup: bool = False) -> Any:
+        state, info = self.inner.step(generators, state, is_warmup)
+        self.count[0] += 1
+        now = self.count[0]
+        if now == self.at or (self.always and now > self.at):
+            if self.how == "error":
+                raise ZeroDivisionError("oh")
+            if self.how == "diverging":
+                flags = torch.zeros_like(info.diverging)
+                flags[self.chain] = True
+                return state, info._replace(diverging=flags)
+            position = {site: value.clone() for site, value in state.position.items()}
+            position["slope"][self.chain, 0] = torch.nan
+            state = state._replace(position=position)
+        return state, info
+
+
+def spoiled(how: str = "nan", action: str = "stop_chain", **settings: Any) -> Draws:
+    always = settings.pop("always", False)
+    policy = FailurePolicy(action, **settings.pop("policy", {}))
+    kernel = Spoiled(MALA(targets.correlated().target), 1, 13, how, always)
+    return run(kernel=kernel, on_failure=policy, **settings)
+
+
+def others_are_untouched(draws: Draws, whole: Draws) -> bool:
+    others = [0, 2]
+    pairs = ((draws.sites, whole.sites), (draws.stats, whole.stats))
+    return all(torch.equal(a[n][others], b[n][others]) for a, b in pairs for n in b)
+
+
+@pytest.mark.parametrize("action", ["continue", "stop_chain", "restart_chain"])
+def test_the_other_chains_are_bit_for_bit_the_same(action: str) -> None:
+    told: list[Failure] = []
+    draws = spoiled(action=action, report=told.append)
+    assert others_are_untouched(draws, run())
+    assert tuple(told) == draws.failures
+    first = told[0]
+    assert (first.chain, first.phase, first.step, first.site) == (1, "sampling", 3, "slope")
+    assert str(first).startswith("chain 1 failed at step 3 of sampling: slope is not finite; ")
+
+
+def test_a_stopped_chain_is_blank_from_there() -> None:
+    draws = spoiled()
+    assert draws.is_whole.tolist() == [True, False, True]
+    assert draws.stats["stopped"][1].tolist() == [False, False, True, True, True, True]
+    for value in (draws.sites["slope"], draws.stats["lp"][..., None]):
+        assert value[1, :2].isfinite().all()
+        assert value[1, 2:].isnan().all()
+    assert not draws.stats["diverging"][1, 2:].any()
+    assert all(value.isfinite().all() for value in draws.final.values()), "its last good position"
+    assert [f.outcome for f in draws.failures] == ["stopped"]
+
+
+def test_a_restarted_chain_goes_on_from_its_last_good_state() -> None:
+    draws, whole = spoiled(action="restart_chain"), run()
+    assert draws.is_whole.all()
+    assert draws.stats["restarted"].nonzero().tolist() == [[1, 2]]
+    slope = draws.sites["slope"]
+    assert torch.equal(slope[1, :2], whole.sites["slope"][1, :2])
+    assert torch.equal(slope[1, 2], slope[1, 1])
+    assert draws.stats["lp"][1, 2] == draws.stats["lp"][1, 1]
+    assert slope[1].isfinite().all()
+    assert (slope[1, 3:] != slope[1, 2]).any()
+
+
+def test_a_chain_may_be_restarted_elsewhere() -> None:
+    def start(chain: int, generator: torch.Generator) -> Position:
+        assert chain == 1
+        return {
+            "level": torch.full((1,), 0.25, dtype=torch.float64),
+            "slope": torch.full((1, 2), 0.5, dtype=torch.float64),
+        }
+
+    draws = spoiled(action="restart_chain", policy={"start": start})
+    assert draws.sites["slope"][1, 2].tolist() == [0.5, 0.5]
+    assert others_are_untouched(draws, run())
+    position = start(1, torch.Generator())
+    energy = targets.correlated().target.potential_energy(position)
+    assert draws.stats["energy"][1, 2] == energy[0]
+
+
+def test_a_chain_that_fails_again_and_again_is_stopped() -> None:
+    draws = spoiled(action="restart_chain", always=True, policy={"max_restarts": 2})
+    assert [f.outcome for f in draws.failures] == ["restarted", "restarted", "stopped"]
+    assert draws.stats["restarted"][1].tolist() == [False, False, True, True, False, False]
+    assert draws.stats["stopped"][1].tolist() == [False] * 4 + [True] * 2
+
+
+def test_continue_reports_a_row_of_failures_once() -> None:
+    draws = spoiled(action="continue", always=True)
+    assert [f.step for f in draws.failures] == [3]
+    assert draws.sites["slope"][1, 2:, 0].isnan().all()
+    assert draws.is_whole.all()
+
+
+def test_one_divergence_is_a_rejection_and_many_in_a_row_are_a_failure() -> None:
+    assert spoiled("diverging", policy={"max_divergences": 2}).failures == ()
+    draws = spoiled("diverging", always=True, policy={"max_divergences": 2})
+    assert [(f.chain, f.step, f.site) for f in draws.failures] == [(1, 4, "potential_energy")]
+    assert draws.stats["stopped"][1].tolist() == [False] * 3 + [True] * 3
+    assert draws.stats["diverging"][1].tolist() == [False, False, True, False, False, False]
+
+
+def test_raise_ends_the_run_and_leaves_the_draws() -> None:
+    with pytest.raises(ChainFailureError, match=r"chain 1 .* step 3 of sampling: slope") as caught:
+        spoiled(action="raise")
+    assert caught.value.draws.num_draws == 2
+
+
+def test_an_exception_names_the_step_and_leaves_the_draws() -> None:
+    with pytest.raises(StepError, match="step 3 of sampling failed: ZeroDivisionError: oh") as e:
+        spoiled("error")
+    assert isinstance(e.value.__cause__, ZeroDivisionError)
+    assert torch.equal(e.value.draws.sites["slope"], run().sites["slope"][:, :2])
+
+
+def test_a_run_ends_when_no_chain_is_left() -> None:
+    kernel = Spoiled(MALA(targets.correlated().target), slice(None), 13)
+    draws = run(kernel=kernel)
+    assert draws.num_draws == 3
+    assert not draws.is_whole.any()
 
 
 @pytest.mark.parametrize(
