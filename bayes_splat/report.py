@@ -17,9 +17,10 @@ from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from bayes_splat import metrics
-from bayes_splat.diagnostics import PixelDiagnostics, Verdict
+from bayes_splat.diagnostics import PixelDiagnostics
 from bayes_splat.files import atomic_path
 from bayes_splat.uncertainty import Prediction, combine_channels
+from bayes_splat.verdict import Verdict
 
 COLOR_STD_LABEL = "standard deviation of colour (0-1)"
 RHAT_STEPS = (1.0, 1.01, 1.05, 1.1, 1.2, 1.5)

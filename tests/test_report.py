@@ -7,7 +7,7 @@ import torch
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from bayes_splat import diagnostics, metrics, report
+from bayes_splat import diagnostics, metrics, report, verdict
 from bayes_splat.errors import OutputError
 from bayes_splat.types import Rendering
 from bayes_splat.uncertainty import PredictionAccumulator
@@ -40,7 +40,7 @@ def make_run(with_truth=True):
         torch.stack(colors, 1).numpy(), torch.stack(depths, 1).numpy()
     )
     rhat = diagnostics.rhat_map(pixels, grid, (VIEWS, HEIGHT, WIDTH))
-    found = diagnostics.verdict(pixels, grid, (HEIGHT, WIDTH), NAMES)
+    found = verdict.verdict(pixels, grid, (HEIGHT, WIDTH), NAMES)
     return accumulator.result(), truth.numpy(), pixels, rhat, found
 
 
