@@ -13,7 +13,7 @@ from bayes_splat.verdict import Verdict, times_as_many, verdict
 
 SHAPE = (24, 32)
 NAMES = ("front", "side")
-GRID = diagnostics.fixed_grid(SHAPE, len(NAMES), max_pixels=200)
+GRID = diagnostics.fixed_grid(SHAPE, len(NAMES), max_pixels=100)
 NUM_PIXELS = len(GRID.view)
 
 
