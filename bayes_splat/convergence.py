@@ -67,6 +67,15 @@ def drift(draws: Float[np.ndarray, "chain draw *quantity"]) -> Float[np.ndarray,
     return _over_quantities(_drift, draws, min_chains=3)
 
 
+def autocorrelation(
+    draws: Float[np.ndarray, "chain draw"],
+) -> Float[np.ndarray, "chain lag"]:
+    """Autocorrelation of every chain about its own mean; NaN for a chain that stands still."""
+    covariance = _autocovariance(np.asarray(draws, dtype=np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(covariance / covariance[:, :1])
+
+
 def _over_quantities(
     function: Callable[[_Series], NDArray[np.float64]],
     draws: NDArray[np.floating],

@@ -49,7 +49,7 @@ FOUNDATION = {"torch", "jaxtyping"}  # all that the lowest row may import from o
 ONLY_IN = {  # library -> the modules that may import it
     "arviz": {"arviz_bridge", "diagnostics", "results"},
     "hydra": {"config", "cli"},
-    "omegaconf": {"config", "cli"},
+    "omegaconf": {"config", "cli", "compare_config"},
     "matplotlib": {"compare_report", "report"},
     "rich": {"progress"},
     "gsplat": {"rendering"},
