@@ -28,6 +28,7 @@ from bayes_splat.verdict import Verdict
 _MOST_LAGS = 100
 _RANK_BINS = 20
 _POINTS = 12  # of the evolution of ESS
+_LEAST_DRAWS = 20  # from which on it means something
 _ADVICE = {"trust": "trust it", "longer": "run longer", "distrust": "do not trust"}
 
 
@@ -105,7 +106,7 @@ def row(run: SavedRun, pixels: PixelDiagnostics, found: Verdict) -> Row:
         worst_rhat=nan_extreme(np.max, rhat),
         median_rhat=nan_extreme(np.median, rhat),
         converged=100 * float(passed.mean()) if passed.size else 0.0,
-        acceptance=nan_extreme(np.mean, rates),
+        acceptance=nan_extreme(np.mean, rates.ravel()),
         renders_per_effective_draw=run.renders / median_ess,
         warmup_seconds=seconds["warmup"],
         sampling_seconds=seconds["sampling"],
@@ -226,15 +227,14 @@ def _draw_trace(axes: Axes, series: np.ndarray) -> None:
 def _draw_ranks(axes: Axes, series: np.ndarray) -> None:
     """Histogram of every chain's ranks, one above the other; dashed is what it should be."""
     num_chains, num_draws = series.shape
-    ranks = stats.rankdata(series).reshape(series.shape) / series.size
+    ranks = stats.rankdata(series).reshape(series.shape)
     bins = max(2, min(_RANK_BINS, num_draws // 5))
-    expected = num_draws / bins
     edges = np.linspace(0, series.size, bins + 1)
-    for chain in range(num_chains):
-        counts, _ = np.histogram(ranks[chain], bins, range=(0, 1))
-        heights = chain + 0.45 * counts / expected
-        axes.bar(edges[:-1], heights - chain, np.diff(edges), bottom=chain, align="edge", alpha=0.8)
-        axes.axhline(chain + 0.45, color="0.3", linewidth=0.6, linestyle="--")
+    counts = np.array([np.histogram(chain, edges)[0] for chain in ranks])
+    scale = 0.9 / max(counts.max(), 2 * num_draws / bins)
+    for i, heights in enumerate(scale * counts):
+        axes.bar(edges[:-1], heights, np.diff(edges), bottom=i, align="edge", alpha=0.8)
+        axes.axhline(i + scale * num_draws / bins, color="0.3", linewidth=0.6, linestyle="--")
     axes.set_yticks(range(num_chains), [str(i) for i in range(num_chains)])
 
 
@@ -258,9 +258,10 @@ def _evolution_figure(runs: Sequence[SavedRun], chosen: Sequence[tuple[int, int]
         for run in runs:
             series = chains_of(run, pixel, quantity)
             num_draws = series.shape[1] if series.size else 0
+            ends = np.unique(np.linspace(0, num_draws, _POINTS + 1).astype(int))
+            ends = ends[ends >= min(_LEAST_DRAWS, num_draws)]
             if num_draws < diagnostics.MIN_DRAWS:
                 continue
-            ends = np.unique(np.linspace(diagnostics.MIN_DRAWS, num_draws, _POINTS).astype(int))
             ess = [float(convergence.ess_bulk(series[:, :end])) for end in ends]
             each = run.seconds["sampling"] / num_draws if has_times else 1.0
             axes[j].plot(ends * each, ess, marker="o", markersize=2.5, label=run.name)
@@ -285,7 +286,7 @@ def _maps_figure(runs: Sequence[SavedRun], pixels: Sequence[PixelDiagnostics], v
         for function in (diagnostics.rhat_map, diagnostics.ess_map, diagnostics.mcse_map)
     ]
     ess, mcse = np.array(found[1]), np.array(found[2])
-    ess_scale = LogNorm(1, max(2.0, nan_extreme(np.max, ess)) if not np.isnan(ess).all() else 2.0)
+    ess_scale = LogNorm(1, np.fmax(2.0, nan_extreme(np.max, ess.ravel())))
     mcse_scale = Normalize(0, report.upper_end(mcse))
     size = 2.6 * np.array([width, height]) / max(height, width)
     figure = Figure(

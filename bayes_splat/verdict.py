@@ -30,7 +30,7 @@ MOST_TIMES = 50.0
 """A run that would take longer than this many times its draws needs something else than draws."""
 
 _OPENINGS = {"trust": "Trust it", "longer": "Run longer", "distrust": "Do not trust it, because"}
-_MODES_RATIO = 8.0  # variance between chains over what their own autocorrelation explains
+_MODES_RATIO = 12.0  # variance between chains over what their own autocorrelation explains
 _MODES_ESS = 10.0  # a chain with less has not been through its own range: it may yet cross over
 _DRIFT_SHARE = 0.5
 

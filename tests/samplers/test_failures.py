@@ -1,4 +1,4 @@
-"""Parts; whole runs with failing chains are in test_sampling.py."""
+"""Parts; whole runs are in integration/test_failing_chains.py."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
