@@ -98,9 +98,9 @@ def compose_compare(overrides: Sequence[str]) -> tuple[CompareConfig, list[Plann
             single.append((section, f"sampler.{field}={value}"))
         else:
             shared.append(text)
-    for key, value in own.items():
-        if own_keys[key].is_list_of_text and isinstance(value, list):
-            own[key] = [str(item) for item in value]
+    for name, found in own.items():
+        if own_keys[name].is_list_of_text and isinstance(found, list):
+            own[name] = [str(item) for item in found]
     options = build(CompareConfig, own)
     if options.runs is not None:
         if shared or single:

@@ -25,7 +25,8 @@ def source(request, tmp_path):
 def test_pieces_are_those_of_the_whole(source, monkeypatch, piece):
     monkeypatch.setattr(draw_arrays, "_PIECE", piece)
     draws = DrawArray(source, "x")
-    assert (draws.shape, draws.dtype, draws.num_columns) == (VALUES.shape, np.float32, 10)
+    assert (draws.shape, draws.num_columns) == (VALUES.shape, 10)
+    assert draws.dtype == np.float32
     np.testing.assert_array_equal(draws.block(2, 5), VALUES[:, 2:5])
     flat = VALUES.reshape(3, 10, 10)
     for chosen in (slice(None), slice(3, 7), slice(1, None, 4), slice(10, 10)):

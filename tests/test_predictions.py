@@ -42,9 +42,9 @@ def test_on_disk_it_is_the_same(model, draws, tmp_path):
     for one, other in ((judged, stored[1]), (mapped, stored[2])):
         for name in ("color", "depth", "alpha"):
             assert torch.equal(one.renders[name], other.renders[name])
-    one, other = (predictions.judge(p, targets, draws) for p in (judged, stored[1]))
-    np.testing.assert_array_equal(one[0].statistics.rhat, other[0].statistics.rhat)
-    assert one[1] == other[1]
+    mine, theirs = (predictions.judge(p, targets, draws) for p in (judged, stored[1]))
+    np.testing.assert_array_equal(mine[0].statistics.rhat, theirs[0].statistics.rhat)
+    assert mine[1].sentence == theirs[1].sentence
 
 
 def test_a_stopped_chain_is_nan_and_counts_nowhere(model, draws):

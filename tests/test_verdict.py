@@ -221,7 +221,7 @@ def test_how_much_longer_is_right_within_a_factor_of_two(coefficient, num_chains
 
 
 def test_quantities_that_draws_do_not_help_are_told_apart():
-    x = autoregressive(0.9)
+    x = autoregressive(0.9, num_draws=400)
     x[0, :, :20] += 40
     x[1, 50:, 20:30] = 0
     times = times_as_many(diagnose(x))

@@ -14,7 +14,7 @@ from tests import helpers_targets as targets
 
 
 class Tuning(NamedTuple):
-    count: int
+    number: int
     size: torch.Tensor
 
 
@@ -40,7 +40,7 @@ def test_only_the_masked_chains_entries_are_taken():
     assert mixed.tuning.size.tolist() == [2, 1, 2]
     assert mixed.blocks[0].tolist() == [2, 1, 2]
     assert mixed.blocks[1] == "name"
-    assert (mixed.tuning.count, mixed.shared) == (2, 2.0)
+    assert (mixed.tuning.number, mixed.shared) == (2, 2.0)
 
 
 def test_what_has_no_counterpart_is_left():

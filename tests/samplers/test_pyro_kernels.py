@@ -190,14 +190,15 @@ def check_agreement(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tenso
 def our_draws(prior_scale: float = 5.0) -> dict[str, torch.Tensor]:
     target = PyroTarget(eight_schools, (prior_scale,))
     start = target.initial_position(make_generators(1, 16))
-    return sample(
+    draws = sample(
         MALA(target, adapt_preconditioner=True),
         start,
         make_generators(0, 16),
         num_warmup=300,
         num_draws=500,
         constrain=target.constrain,
-    ).sites
+    )
+    return dict(draws.sites)
 
 
 def test_mala_agrees_with_nuts(nuts_draws: dict[str, torch.Tensor]) -> None:
