@@ -11,12 +11,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from textwrap import fill
 from typing import Any, NoReturn
 
 from omegaconf import OmegaConf
 
-from bayes_splat import __version__, config
+from bayes_splat import __version__, compare_config, config
 from bayes_splat.errors import BayesSplatError, ConfigError
 from bayes_splat.options import Options, describe
 
@@ -36,6 +37,15 @@ examples:
       another sampler, one of its settings, and a place for the results
 
 Some shells read [ ] themselves: write 'context=[0,4]' there."""
+
+
+_COMPARE_EXAMPLES = """
+examples:
+  bayes-splat compare samplers=[mala,gibbs] seconds=30 resolution=32
+      two samplers on the scene made on the spot, half a minute of sampling each
+  bayes-splat compare samplers=[mala] scene=photos/garden warmup=200 mala.step_size=0.1
+  bayes-splat compare runs=[results/monday,results/tuesday] out=results/both
+      nothing is sampled"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,6 +97,37 @@ def _reconstruct(overrides: Sequence[str]) -> int:
     return DONE
 
 
+def _finish(folders: Sequence[str]) -> int:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat import pipeline
+    from bayes_splat.progress import Progress
+
+    with Progress() as progress:
+        for folder in folders:
+            print(pipeline.finish(folder, progress).text)
+    return DONE
+
+
+def _verdict(folders: Sequence[str]) -> int:
+    from bayes_splat.saved_runs import load_run
+
+    for folder in folders:
+        print(f"{folder}: {load_run(folder).judge()[1].sentence}")
+    return DONE
+
+
+def _compare(overrides: Sequence[str]) -> int:
+    options, planned = compare_config.compose_compare(overrides)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat import compare
+
+    folders: Sequence[Path | str] = options.runs or ()
+    if planned:
+        folders = compare.run_samplers(planned, report=lambda text: print(text, file=sys.stderr))
+    print(compare.compare(folders, options).text)
+    return DONE
+
+
 class _Parser(argparse.ArgumentParser):
     """Mistakes become our errors, so that they too are one sentence."""
 
@@ -117,7 +158,40 @@ def _parser() -> argparse.ArgumentParser:
     )
     reconstruct.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
     reconstruct.set_defaults(command=_reconstruct)
+    for name, command, wanted, text in (
+        ("finish", _finish, "folder", "write the results of a run that was killed"),
+        ("verdict", _verdict, "folder", "say of finished runs whether to trust them"),
+    ):
+        other = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        other.add_argument("overrides", nargs="+", metavar=wanted, help="out=<folder> of a run")
+        other.set_defaults(command=command)
+    compared = commands.add_parser(
+        "compare",
+        help="samplers on one scene and one budget, or earlier runs, side by side",
+        description="Compare samplers, or runs of different days: a table, trace, rank, "
+        "autocorrelation and ESS figures, maps, and a verdict each.",
+        epilog=_compare_explanation(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compared.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    compared.set_defaults(command=_compare)
     return parser
+
+
+def _compare_explanation() -> str:
+    samplers = ", ".join(config.GROUPS["sampler"])
+    parts = [
+        "options of compare, written key=value (here with their defaults):",
+        _options(compare_config.CompareConfig),
+        f"\nsamplers: {samplers}",
+        _paragraph(
+            "Any option of reconstruct but draws, time_limit and sampler may follow and goes to "
+            "every run; <sampler>.<option> goes to the run of that sampler.",
+            2,
+        ),
+        _COMPARE_EXAMPLES,
+    ]
+    return "\n".join(parts)
 
 
 def _explanation() -> str:

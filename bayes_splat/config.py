@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -191,6 +191,24 @@ class RunConfig(Options):
     time_limit: float | None = option(
         None, "seconds of sampling after which the run stops and keeps what it has", above=0
     )
+    sampling_limit: float | None = option(
+        None,
+        "seconds of draws, warmup not counted, after which the run is complete with what it has",
+        above=0,
+    )
+    save: list[str] = option(
+        ["all"],
+        "sites whose draws are kept in posterior.nc, such as [depth,noise_scale]; or all, or none",
+        length=(1, _MANY),
+    )
+    save_dtype: str = option(
+        "float32", "precision of kept draws", choices=("float16", "float32", "float64")
+    )
+    on_failure: str = option(
+        "stop_chain",
+        "what happens to a chain that is no longer finite; the others go on in any case but raise",
+        choices=("continue", "stop_chain", "restart_chain", "raise"),
+    )
     threads: int | None = option(
         None, "threads of PyTorch; null: its own choice. Results do not depend on it", at_least=1
     )
@@ -242,6 +260,37 @@ def compose_config(overrides: Sequence[str] = ()) -> tuple[RunConfig, DictConfig
     return build(RunConfig, values, **groups), tree
 
 
+def load_saved(path: Path | str) -> tuple[RunConfig, str]:
+    """The options of an earlier run, from the ``config.yaml`` beside its results.
+
+    Returns:
+        The checked options, and the file's text.
+
+    Raises:
+        ConfigError: there is no such file, or it is not one of this version.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        values = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+    except (OSError, UnicodeDecodeError, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as the options of a run: {_line(error)}"
+        ) from error
+    if not isinstance(values, dict) or not set(GROUPS) <= set(values):
+        raise ConfigError(
+            f"{path} does not hold the options of a run; it needs {', '.join(GROUPS)}"
+        )
+    known = cast(dict[str, Any], values)
+    groups = {}
+    for group, choices in GROUPS.items():
+        section = known.pop(group)
+        name = section.get("name", next(iter(choices)))
+        if name not in choices:
+            raise ConfigError(f"{path}: {group}={name} is none of {', '.join(choices)}")
+        groups[group] = build(choices[name], section)
+    return build(RunConfig, known, **groups), text
+
+
 def _split(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
@@ -270,6 +319,8 @@ def _readable(key: str, value: str, choices: Mapping[str, type[Options]]) -> str
     if section and name == "name":
         raise ConfigError(f"{key}={value} does not choose a {section}; write {section}={value}")
     entry = entries[name]
+    if entry.is_list_of_text and value[:1] != "[":
+        value = f"[{value}]"
     if entry.is_free_text and not (entry.is_optional and value == "null"):
         value = _quoted(value)
     _require_one_value(key, value)

@@ -16,12 +16,14 @@ from bayes_splat.models.tile_blocks import TileBlocks
 from bayes_splat.samplers import sampling, schedules
 from bayes_splat.samplers.base import Block, Generators, Kernel, Position
 from bayes_splat.samplers.block_mala import BlockMALA
+from bayes_splat.samplers.failures import Failure, FailurePolicy
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
 from bayes_splat.samplers.mala import MALA
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import Minibatches, PyroTarget
 from bayes_splat.samplers.sampling import Draws, Progress
 from bayes_splat.samplers.sgld import SGLD
+from bayes_splat.samplers.store import Store
 
 
 def sample_posterior(
@@ -35,7 +37,11 @@ def sample_posterior(
     seed: int = 0,
     time_limit: float | None = None,
     progress: Progress | None = None,
-    checkpoint: Callable[[Draws], None] | None = None,
+    store: Store | None = None,
+    dtype: torch.dtype = torch.float32,
+    sampling_limit: float | None = None,
+    on_failure: FailurePolicy | None = None,
+    report: Callable[[Failure], None] | None = None,
 ) -> Draws:
     """Draw depths, opacities and noise scales given the photographs.
 
@@ -46,7 +52,8 @@ def sample_posterior(
         seed: the same seed gives the same draws.
         time_limit: seconds after which the run ends with what it has.
         progress: told after every step.
-        checkpoint: given the draws so far now and then.
+        store, dtype, on_failure, report: as in ``samplers.sampling.sample``.
+        sampling_limit: seconds of draws, warmup not counted, that complete the run.
     """
     target = PyroTarget(model, vectorized=True)
     generators = make_generators(seed, chains)
@@ -59,8 +66,12 @@ def sample_posterior(
         thinning=thinning,
         constrain=target.constrain,
         progress=progress,
-        checkpoint=checkpoint,
+        store=store,
+        dtype=dtype,
         deadline_seconds=time_limit,
+        sampling_seconds=sampling_limit,
+        on_failure=on_failure,
+        report=report,
     )
 
 

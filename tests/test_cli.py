@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from bayes_splat import __version__, cli, config
+from bayes_splat.compare_config import CompareConfig
 from bayes_splat.errors import SceneError
 from bayes_splat.options import describe
+from tests import helpers_runs
 
 ROOT = Path(__file__).parents[1]
 
@@ -137,6 +139,42 @@ def test_examples_in_the_help_can_be_composed(capsys):
     assert len(examples) >= 3
     for overrides in examples:
         config.compose_config(overrides)
+
+
+def test_runs_are_judged_and_compared(capsys, tmp_path):
+    folder = helpers_runs.write_run(tmp_path / "run")
+    assert cli.main(["verdict", str(folder)]) == 0
+    assert capsys.readouterr().out.startswith(f"{folder}: Trust it: ")
+    assert cli.main(["compare", f"runs=[{folder}]", f"out={tmp_path / 'out'}", "pixels=1"]) == 0
+    assert "| run | gibbs | 4 | 200 |" in capsys.readouterr().out
+    assert (tmp_path / "out" / "trace.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["verdict", "nowhere"],
+        ["verdict"],
+        ["finish", "nowhere"],
+        ["compare", "samplers=[best]"],
+        ["compare", "runs=[nowhere]"],
+    ],
+)
+def test_mistakes_of_the_other_commands_are_one_sentence(capsys, arguments):
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+
+
+def test_help_of_compare_explains_its_options(capsys):
+    assert cli.main(["compare", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for entry in describe(CompareConfig):
+        assert f"{entry.key}=" in text
+        assert " ".join(entry.rule.meaning.split()) in text
+    assert all(name in text for name in config.GROUPS["sampler"])
+    assert "mala.step_size=0.1" in text
 
 
 def test_version(capsys):

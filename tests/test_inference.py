@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
 from bayes_splat import inference
 from bayes_splat.config import BlockMALAConfig, GibbsConfig, MALAConfig, Sampler, SGLDConfig
@@ -18,6 +17,7 @@ from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
 from bayes_splat.samplers.sampling import Draws
 from bayes_splat.samplers.sgld import SGLD
+from bayes_splat.samplers.store import DiskStore
 from tests import helpers_scenes as scenes
 
 SAMPLERS: list[Sampler] = [
@@ -265,20 +265,16 @@ def test_time_limits_end_runs(model):
     assert sum(draws.seconds.values()) < 5.0
 
 
-def test_checkpoints_are_given_the_draws_so_far(model, monkeypatch):
-    seen: list[Tensor] = []
-    right = inference.sampling.sample
-    monkeypatch.setattr(
-        inference.sampling,
-        "sample",
-        lambda *args, **options: right(*args, **options, checkpoint_seconds=0.0),
-    )
-    draws = inference.sample_posterior(
-        model,
-        chains=2,
-        draws=3,
-        warmup=0,
-        checkpoint=lambda sofar: seen.append(sofar.sites["depth"]),
-    )
-    assert [part.shape[1] for part in seen] == [1, 2, 3]
-    assert torch.equal(seen[1], draws.sites["depth"][:, :2])
+def test_draws_on_disk_are_those_in_memory(model, tmp_path):
+    settings = {"chains": 2, "draws": 3, "warmup": 1, "dtype": torch.float64}
+    with DiskStore(tmp_path / "draws") as store:
+        on_disk = inference.sample_posterior(model, store=store, **settings)
+    assert same(on_disk, inference.sample_posterior(model, **settings))
+    assert on_disk.sites["depth"].dtype == torch.float64
+
+
+def test_a_budget_of_sampling_seconds_completes_the_run(model):
+    draws = inference.sample_posterior(model, chains=2, draws=10**6, warmup=2, sampling_limit=0.3)
+    assert not draws.is_interrupted
+    assert draws.warmup_stats["lp"].shape == (2, 2)
+    assert 0 < draws.num_draws < 10**6
