@@ -15,8 +15,9 @@ class Ladder(NamedTuple):
 
     Between powers the expected rate of rejected swaps adds up to the communication barrier
     Lambda(beta), a function of the target alone for fine ladders (Syed et al. 2021, section 4).
-    At the end of a window the inner powers move to where it is divided equally, by linear
-    interpolation of what was seen; windows then double.
+    At the end of a window the inner powers move to where it is divided equally, by interpolation of
+    what was seen, linear in log beta: near a Normal posterior the barrier grows like that. Windows
+    then double.
 
     Attributes:
         powers: [chain, power]; the first and the last stay as they are.
@@ -60,6 +61,10 @@ def _divided_equally(
     left = right - 1
     low, high = barrier.gather(1, left), barrier.gather(1, right)
     above, below = powers.gather(1, left), powers.gather(1, right)
-    moved = above + (below - above) * (aims - low) / (high - low)
+    share = (aims - low) / (high - low)
+    # A geometric mean with zero would be zero.
+    moved = torch.where(
+        below > 0.0, above * (below / above) ** share, above + (below - above) * share
+    )
     # The ends are given and stay, to the last bit.
     return torch.cat([powers[:, :1], moved[:, 1:-1], powers[:, -1:]], dim=1)

@@ -179,7 +179,7 @@ class OneGenerator(RandomWalkMetropolis):
     ("kernel", "num_steps"),
     [
         (ULA(NORMAL.target, 0.1), 1),
-        (StaleGradient(NORMAL.target, 0.3), 3),
+        (StaleGradient(NORMAL.target, 0.1), 30),
         (OneGenerator(NORMAL.target, 0.8), 1),
         (RandomWalkMetropolis(targets.ill_conditioned().target, 0.8), 1),
     ],

@@ -13,7 +13,11 @@ from bayes_splat.samplers.mala import MALA
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import Minibatches, PyroTarget
 from bayes_splat.samplers.random_walk import RandomWalkMetropolis
+from bayes_splat.samplers.sgd import SGD
 from bayes_splat.samplers.sgld import SGLD
+from bayes_splat.samplers.tempered_target import TemperedTarget
+from bayes_splat.samplers.tempering import ParallelTempering
+from bayes_splat.samplers.ula import ULA
 from tests import helpers_targets as targets
 
 
@@ -24,7 +28,11 @@ def kernels() -> list[Any]:
     return [
         MALA(target),
         RandomWalkMetropolis(target),
+        ULA(target),
         SGLD(Minibatches(target, lambda generators: {})),
+        SGLD(Minibatches(target, lambda generators: {}), anchor_every=2),
+        SGD(Minibatches(target, lambda generators: {}), noise_scale=0.1),
+        ParallelTempering(TemperedTarget(target), MALA, (1.0, 0.5, 0.0), 1),
         Gibbs(target, [block]),
     ]
 
