@@ -117,11 +117,12 @@ class ParallelTempering:
         """Start all powers of a chain from its ``position``; ``adaptation`` carries tuning over."""
         count = len(self.powers)
         rows = {site: value.repeat_interleave(count, 0) for site, value in position.items()}
+        ladder = Ladder.start(self.powers, next(iter(position.values())))
+        if adaptation is not None:
+            ladder = adaptation.ladder
+        inner = self._inner(ladder).init(rows, None if adaptation is None else adaptation.kernel)
         if adaptation is None:
-            ladder = Ladder.start(self.powers, next(iter(position.values())))
-            adaptation = Adaptation(ladder, None, 0)
-        inner = self._inner(adaptation.ladder).init(rows, adaptation.kernel)
-        adaptation = adaptation._replace(kernel=inner.adaptation)
+            adaptation = Adaptation(ladder, inner.adaptation, 0)
         return TemperingState(position, inner.potential_energy[::count], rows, adaptation)
 
     def step(
