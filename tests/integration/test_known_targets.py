@@ -90,7 +90,7 @@ def check_against(draws: Tensor, exact: Tensor) -> None:
     error = per_chain.std(0) / math.sqrt(len(per_chain))
     both = torch.hypot(error, truth.std(0) / math.sqrt(len(truth)))
     scores = (per_chain.mean(0) - truth.mean(0)).abs() / both.clamp(min=1e-9)
-    assert error.max() < 0.1, f"an error of {error.max():.2f} spreads: too few draws to tell"
+    assert error.max() < 0.15, f"an error of {error.max():.2f} spreads: too few draws to tell"
     assert scores.max() < targets.LIMIT, f"off by {scores.max():.1f} standard errors"
 
 
@@ -107,10 +107,10 @@ CASES: dict[str, tuple[Kernel, targets.Known, Position, int, int]] = {
     "normal, mala": (MALA(NORMAL.target), NORMAL, NORMAL_START, 150, 400),
     "normal, walk": (RandomWalkMetropolis(NORMAL.target), NORMAL, NORMAL_START, 200, 1200),
     "normal, gibbs": (
-        by_site(NORMAL.target, ("level", "slope")), NORMAL, NORMAL_START, 80, 250
+        by_site(NORMAL.target, ("level", "slope")), NORMAL, NORMAL_START, 60, 150
     ),
-    "normal, tempering": (tempered(NORMAL.target), NORMAL, NORMAL_START, 80, 200),
-    "banana, mala": (MALA(BANANA.target), BANANA, BANANA_START, 200, 1000),
+    "normal, tempering": (tempered(NORMAL.target), NORMAL, NORMAL_START, 60, 120),
+    "banana, mala": (MALA(BANANA.target), BANANA, BANANA_START, 150, 700),
     "banana, walk": (RandomWalkMetropolis(BANANA.target), BANANA, BANANA_START, 200, 1500),
     "funnel, jumps": (
         RandomWalkMetropolis(

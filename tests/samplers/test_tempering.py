@@ -153,6 +153,20 @@ def test_pairs_take_turns() -> None:
     assert seen == [[1, 0, 3, 2, 4], [1, 3, 0, 4, 2], [3, 1, 4, 0, 2]]
 
 
+def test_every_pair_has_a_coin_of_its_own() -> None:
+    """Two pairs that swap with probability 1/2 both do in a quarter of the chains."""
+    chains, far = 1000, 4.0 * math.log(2.0)
+    slope = targets.Powers(prior=lambda p: 0.0 * p["x"], likelihood=lambda p: p["x"])
+    kernel = ParallelTempering(slope, partial(MALA, step_size=1e-20), (1.0, 0.75, 0.5, 0.25), 1)
+    rows = torch.tensor([0.0, far, 0.0, far]).double().repeat(chains)
+    state = kernel.init({"x": torch.zeros(chains).double()})._replace(rows={"x": rows})
+    state, info = kernel.step(make_generators(0, chains), state)
+    assert info.blocks["swap_0"][0].item() == pytest.approx(0.5)
+    swapped = state.rows["x"].reshape(chains, 4)[:, ::2] > 1.0
+    error = math.sqrt(0.25 * 0.75 / chains)
+    assert abs(swapped.all(1).double().mean().item() - 0.25) < targets.LIMIT * error
+
+
 def test_chains_do_not_know_each_other() -> None:
     kernel = ParallelTempering(peaks_and_prior(), MALA, (1.0, 0.3, 0.05), 2)
     start = {"x": torch.linspace(-6, 6, 4).double()}
