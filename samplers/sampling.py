@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from bayes_splat.samplers import positions
+from bayes_splat.samplers import positions, schedules
 from bayes_splat.samplers.base import Constrain, Generators, Info, Kernel, Position
 from bayes_splat.samplers.failures import Failure, FailurePolicy, StepError, Supervisor
 from bayes_splat.samplers.store import FirstDraws, MemoryStore, Store, StoredArrays
@@ -220,6 +220,11 @@ class _Run:
                 made = []
                 for i in range(thinning):
                     step = self.num_draws * thinning + i + 1
+                    made.append(self._step("sampling", step, num_draws * thinning, seconds))
+                # Cyclical schedules explore in states that are not to be kept.
+                while not schedules.may_keep(self.supervisor.kernel, self.state):
+                    if seconds() >= deadline:
+                        return
                     made.append(self._step("sampling", step, num_draws * thinning, seconds))
                 stopped = self.supervisor.is_stopped
                 self.store.append(SITES, self._kept(self.state.position, stopped))

@@ -4,7 +4,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -317,3 +319,33 @@ def test_every_chain_needs_a_generator() -> None:
             num_draws=1,
             constrain=constrain,
         )
+
+
+def test_states_outside_the_window_are_no_draws() -> None:
+    """Of every cycle of four steps the first two explore; draws come from the other two."""
+
+    @dataclass(frozen=True)
+    class Windowed(MALA):
+        def is_sampling(self, state: Any) -> bool:
+            return len(states) % 4 >= 2
+
+        def step(self, generators: Any, state: Any, is_warmup: bool = False) -> Any:
+            state, info = super().step(generators, state, is_warmup)
+            states.append(state.position)
+            return state, info
+
+    states: list[Any] = []
+    kernel = Windowed(targets.correlated().target)
+    draws = run(kernel=kernel, num_warmup=0, num_draws=4, dtype=torch.float64)
+    kept = [i for i in range(1, len(states) + 1) if i % 4 >= 2][:4]
+    for draw, step in enumerate(kept):
+        assert torch.equal(draws.sites["slope"][:, draw], states[step - 1]["slope"])
+    states.clear()
+    never = run(kernel=Never(kernel.target), num_draws=2, deadline_seconds=0.2)
+    assert never.num_draws == 0
+    assert never.is_interrupted
+
+
+class Never(MALA):
+    def is_sampling(self, state: Any) -> bool:
+        return False
