@@ -112,6 +112,19 @@ def test_local_ratio_is_the_change_of_the_whole_energy():
     assert (chains[1] == 0).all()
 
 
+def test_local_ratios_add_up_where_no_neighbours_move():
+    some = field(2, 4, 5)
+    here, there = uniform(30, 40, seed=6), uniform(30, 40, seed=7)
+    chosen = torch.stack([row.argsort() for row in uniform(30, 40, seed=8)])[:, :12]
+    moves = torch.zeros(30, 40, dtype=torch.bool)
+    moves = moves.scatter(1, chosen, ~smoothness.are_neighbours_earlier(some, chosen))
+    assert (moves.sum(1) > 3).all()
+    moved = torch.where(moves, there, here)
+    single = torch.where(moves, smoothness.local_log_prior_ratio(some, here, there), 0.0).sum(1)
+    change = smoothness.energy(some, here) - smoothness.energy(some, moved)
+    assert single.tolist() == pytest.approx(change.tolist())
+
+
 def test_only_the_first_of_neighbours_may_move():
     some = field(2, 2, 3)
     #  view 0: 0 1 2    view 1: 6  7  8
