@@ -6,10 +6,10 @@ them back. Here the joint prior density of the relative disparities r (0 near, 1
     p(r) ∝ exp(-strength * sum over edges (i, j) of w_ij |r_i - r_j|)   on [0, 1]^pixels,
 
 with an edge between a pixel and each of its four neighbours (Besag 1986, "On the statistical
-analysis of dirty pictures"). Absolute differences, the total variation of Rudin, Osher & Fatemi
-(1992), let a surface end with one jump as cheaply as with many small steps. The weights w fall
-where the photograph has an edge, as surfaces end there (Boykov & Jolly 2001, equation 10). Views
-are not coupled to each other.
+analysis of dirty pictures"; Besag, York & Mollie 1991 for absolute differences). These, the total
+variation of Rudin, Osher & Fatemi (1992), let a surface end with one jump as cheaply as with many
+small steps. The weights w fall where the photograph has an edge, as surfaces end there (Boykov &
+Jolly 2001, who take squared differences of colour). Views are not coupled to each other.
 """
 
 from collections.abc import Sequence
