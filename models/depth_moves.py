@@ -6,7 +6,8 @@ pixels it touches before *or* after its move, in all views. Two Gaussians may mo
 these pixel sets do not meet: then the likelihood ratio of the joint move is the product of
 the single ones. The pixel sets are the same seen from the proposed state, so which Gaussians move
 together is too, and detailed balance holds for each of them (compare the project's design notes on
-the posterior, section 4).
+the posterior, section 4). Gaussians that the prior couples never move together either, so that the
+prior ratio of the joint move is a product of single ones too.
 One step costs two pictures of the touched pixels, whatever the number of moves.
 """
 
@@ -20,6 +21,7 @@ from torch import Tensor
 from bayes_splat import geometry
 from bayes_splat.models import blocks
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
+from bayes_splat.models.smoothness import are_neighbours_earlier
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering import reference
 from bayes_splat.types import Gaussians
@@ -83,13 +85,14 @@ class DepthMoves:
         size = depth.shape[-1]
         chosen = blocks.permutations(generators, size)[:, : max(1, round(self.fraction * size))]
         offered, log_ratio = self._offer(generators, depth, chosen)
-        prior = self.model.depth_prior()
         candidate = depth.scatter(1, chosen, offered)
-        log_ratio = log_ratio + (prior.log_prob(candidate) - prior.log_prob(depth)).gather(
-            1, chosen
-        )
+        prior_ratio = self.model.depth_prior_log_ratio(depth, candidate)
+        log_ratio = log_ratio + prior_ratio.gather(1, chosen)
 
         moving, owner = _claims(self.model, depth, candidate, opacity, chosen)
+        if self.model.smoothness is not None:
+            # Neighbours share a factor of the prior, as others share pixels: one moves at a time.
+            moving = moving & ~are_neighbours_earlier(self.model.smoothness, chosen)
         kept = torch.where(moving, offered, depth.gather(1, chosen))
         log_ratio = log_ratio + self._log_likelihood_ratio(
             owner, moving, depth, depth.scatter(1, chosen, kept), opacity, noise

@@ -58,8 +58,20 @@ class ModelConfig(Options):
 
     prior: str = option(
         "uniform",
-        "prior of depth: uniform in disparity, or the proposal's density",
-        choices=("uniform", "proposal"),
+        "prior of depth: uniform in disparity, smooth (the same with neighbouring pixels coupled), "
+        "or the proposal's density",
+        choices=("uniform", "smooth", "proposal"),
+    )
+    smoothness: float = option(
+        100.0,
+        "with prior=smooth, strength of the coupling, per unit of relative disparity",
+        above=0,
+    )
+    contrast: float = option(
+        0.1,
+        "with prior=smooth, colour difference (0 to 1) of neighbours at which their coupling has "
+        "fallen to 1/e",
+        above=0,
     )
     opacity_prior: list[float] = option(
         [1.0, 1.0], "a and b of the Beta prior of opacity", above=0, length=(2, 2)

@@ -6,7 +6,7 @@ caught by the same check, on the same scene, with the same number of steps.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bayes_splat import inference
 from bayes_splat.config import GibbsConfig, MALAConfig
-from bayes_splat.models import blocks, depth_moves, opacity_gibbs
+from bayes_splat.models import blocks, depth_moves, opacity_gibbs, smoothness
 from bayes_splat.models.bucket_offsets import BucketOffsets, OffsetTarget
 from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.noise_gibbs import NoiseGibbs
@@ -39,6 +39,8 @@ LEANING = {"opacity_prior": [2.0, 0.7], **PER_VIEW}
 # A line of pixels and a wide base: few Gaussians meet, and those that jump touch other pixels.
 SMALL = {"image_shape": (2, 3)}
 LINE = {"image_shape": (1, 16), "baseline": 0.8}
+# A coupling of a few units a bucket, on photographs whose contrast hardly cuts it.
+SMOOTH = {"prior": "smooth", "smoothness": 8.0, "contrast": 1.0}
 
 
 class Case(NamedTuple):
@@ -99,13 +101,17 @@ RIGHT = {
     "jumps": Case(jumps, LINE, 16, 600),
     "jumps, proposal as prior": Case(jumps, {"prior": "proposal"}, 8),
     "walks": Case(walks, LINE, 16, 600),
+    "jumps, smooth prior": Case(jumps, {**SMOOTH, **LINE}, 8),
+    "walks, smooth prior": Case(walks, {**SMOOTH, "image_shape": (3, 4)}, 8),
     "walks, order of centres": Case(walks, {"order": "center", **PER_VIEW}, 8),
     "offsets by MALA": Case(offsets, SQUARE, 2),
     "offsets by MALA between other blocks": Case(offsets_between, SMALL, 16, 800),
     "everything by MALA": Case(mala, SHARP, 20),
     "everything by MALA, order of centres": Case(mala, {"order": "center", **LEANING}, 10),
+    "everything by MALA, smooth prior": Case(mala, {**SMOOTH, **SMALL}, 10),
     "the default": Case(composed, LINE, 4),
     "the default, compiled pictures": Case(composed, {"renderer": "cpu", **LINE}, 4),
+    "the default, smooth prior": Case(composed, {**SMOOTH, **LINE}, 4),
     "the default, other priors": Case(composed, {"prior": "proposal", **LEANING}, 4),
 }
 
@@ -192,7 +198,9 @@ class OldOrder(DepthMoves):
     """Renders the candidates in the order of the present depths."""
 
     def _log_likelihood_ratio(self, owner, moving, old, new, opacity, noise):
-        model = FrozenOrder(**vars(self.model), past=old)
+        model = FrozenOrder(
+            **{f.name: getattr(self.model, f.name) for f in fields(self.model)}, past=old
+        )
         right = DepthMoves(model, self.candidates, self.fraction)
         return right._log_likelihood_ratio(owner, moving, old, new, opacity, noise)
 
@@ -247,6 +255,19 @@ def stale(model: SplatModel, target: PyroTarget) -> Kernel:
     return offsets_between(model, target, StaleBlock)
 
 
+def no_coupling(field, relative, candidate=None):
+    """Neighbours are taken for independent."""
+    return torch.zeros_like(relative[..., 0] if candidate is None else relative)
+
+
+def half_the_edges(field, relative, candidate):
+    """Only those to the right and below, as if each edge were one end's alone."""
+    before = smoothness.edge_energies(field, relative).sum(-2)
+    others = torch.stack(smoothness._shifted(field, relative), dim=-1)[..., [1, 3]]
+    weights = field.strength * torch.stack([field.right, field.below], dim=-1)
+    return before - (weights * (candidate[..., None] - others).abs()).sum(-1)
+
+
 right_slope = OffsetTarget._log_slope
 
 
@@ -276,6 +297,30 @@ BROKEN: dict[str, Case | tuple[Case, Any, str, Any]] = {
     "offsets: stale": Case(stale, SMALL, 16, 800),
     "everything: loud": (RIGHT["everything by MALA"], langevin, "step", loud_step),
     "everything: no density": (RIGHT["everything by MALA"], langevin, "log_ratio", no_density),
+    "jumps: no coupling": (
+        RIGHT["jumps, smooth prior"],
+        smoothness,
+        "local_log_prior_ratio",
+        no_coupling,
+    ),
+    "walks: half the edges": (
+        RIGHT["walks, smooth prior"],
+        smoothness,
+        "local_log_prior_ratio",
+        half_the_edges,
+    ),
+    "everything: no coupling": (
+        RIGHT["everything by MALA, smooth prior"],
+        smoothness,
+        "energy",
+        no_coupling,
+    ),
+    "default: no coupling of jumps": (
+        RIGHT["the default, smooth prior"],
+        smoothness,
+        "local_log_prior_ratio",
+        no_coupling,
+    ),
     "default: photographs ignored": (RIGHT["the default"], Sweep, "statistics", blind_statistics),
     "default: all at once": (
         RIGHT["the default"],
