@@ -156,6 +156,15 @@ def photograph_quads(observed: Float[Tensor, "chain pixel 3"]) -> Array:
     return quads.reshape(len(quads), -1)
 
 
+def edge_arrays(
+    neighbours: tuple[float, Tensor, Tensor, tuple[int, int]],
+) -> tuple[float, Array, Array, tuple[int, int]]:
+    """Strength, weights to the right and below, and image shape as kernels take them."""
+    strength, *weights, (height, width) = neighbours
+    right, below = (w.detach().double().contiguous().numpy() for w in weights)
+    return float(strength), right, below, (int(height), int(width))
+
+
 @inner
 def lists_of(lists, thread):
     """The row of one thread."""

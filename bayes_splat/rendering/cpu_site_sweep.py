@@ -64,26 +64,6 @@ NOWHERE = np.iinfo(np.int32).max
 """A pixel behind all others."""
 
 
-class Neighbours(NamedTuple):
-    """Prior energy strength * sum of w |r_i - r_j| over neighbours in their own view.
-
-    Attributes:
-        strength: 0 for none.
-        right, below: weight w of the edge to the right and to the lower neighbour, 0 at borders.
-        image_shape: height and width; Gaussians are numbered (view, row, column).
-    """
-
-    strength: float
-    right: Float[Tensor, " gaussian"]
-    below: Float[Tensor, " gaussian"]
-    image_shape: tuple[int, int]
-
-    def arrays(self) -> tuple[float, Array, Array, tuple[int, int]]:
-        """As kernels take them."""
-        right, below = (t.detach().double().contiguous().numpy() for t in (self.right, self.below))
-        return float(self.strength), right, below, self.image_shape
-
-
 class SiteMoves(NamedTuple):
     """What a sweep came to.
 
@@ -109,7 +89,7 @@ def sweep_sites(
     precisions: Float[Tensor, "chain view"],
     log_weights: Float[Tensor, "chain 2 gaussian"],
     relative_disparities: Float[Tensor, "chain 2 gaussian"],
-    neighbours: Neighbours,
+    neighbours: tuple[float, Tensor, Tensor, tuple[int, int]],
     is_backward: Bool[Tensor, " chain"],
     uniforms: Float[Tensor, "chain 4 gaussian"],
     upper: float,
@@ -127,7 +107,10 @@ def sweep_sites(
         precisions: one over the noise variance.
         log_weights: log of prior over candidate density at both depths, neighbours left out.
         relative_disparities: at both depths, for the neighbours.
-        neighbours: what couples the depths a priori.
+        neighbours: strength, right, below and (height, width) of a prior energy
+            strength * sum of w |r_i - r_j| over neighbours in their own view: the weights w of the
+            edges to the right and lower neighbour, 0 at borders; Gaussians are numbered
+            (view, row, column). Strength 0 is for none.
         is_backward: chains that visit the last Gaussian first.
         uniforms: in [0, 1): for the opacity at the offered depth, for taking that depth, for
             the opacity at the depth taken, and for taking that.
@@ -159,7 +142,7 @@ def sweep_sites(
             precisions=precisions.double().contiguous().numpy(),
             log_weights=log_weights.double().contiguous().numpy(),
             relative=relative_disparities.double().contiguous().numpy(),
-            neighbours=neighbours.arrays(),
+            neighbours=cpu_live_lists.edge_arrays(neighbours),
             is_backward=is_backward.contiguous().numpy(),
             uniforms=uniforms.double().contiguous().numpy(),
             prior=(upper, float(prior[0]), float(prior[1])),
