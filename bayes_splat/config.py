@@ -27,26 +27,64 @@ _MANY = 1000
 
 @dataclass(kw_only=True)
 class GibbsConfig(Options):
-    """sampler=gibbs: depth by MALA and jumps, opacity and noise from their exact conditionals."""
+    """sampler=gibbs: depths and opacities Gaussian by Gaussian and by patches; exact noise.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of its range; nothing would move depths, or
+            opacities.
+    """
 
     section: ClassVar[str] = "sampler"
 
     name: str = option("gibbs", "which sampler", choices=("gibbs",))
-    mala_steps: int = option(2, "MALA steps on the depths a sweep", at_least=1, at_most=_MANY)
+    sites: bool = option(
+        True, "whether depth and opacity of every Gaussian move together once a sweep"
+    )
+    patch_sizes: list[int] = option(
+        [2, 4, 8, 16],
+        "sides in pixels of the patches of Gaussians whose depths move together; []: none do",
+        at_least=1,
+        at_most=4096,
+        length=(0, 16),
+    )
+    mala_steps: int = option(
+        0, "MALA steps on the depths inside their buckets a sweep", at_least=0, at_most=_MANY
+    )
     step_size: float = option(0.02, "first step size of MALA; warmup adapts it", above=0)
     target_acceptance_rate: float = option(
-        0.574, "acceptance rate that warmup aims at", above=0, below=1
+        0.574, "acceptance rate of MALA that warmup aims at", above=0, below=1
     )
     jump_fraction: float = option(
-        0.25, "share of Gaussians a sweep that try a depth from the proposal", at_least=0, at_most=1
+        0.0,
+        "share of Gaussians a sweep that try another depth with their opacity held; mind sites",
+        at_least=0,
+        at_most=1,
     )
     jump_rounds: int = option(
         2,
-        "times a sweep that depths are tried from the proposal, and by a step",
+        "times a sweep that such depths are tried from the proposal, and by a step",
         at_least=1,
         at_most=_MANY,
     )
-    opacity_fraction: float = option(0.5, "share of opacities redrawn a sweep", above=0, at_most=1)
+    opacity_fraction: float = option(
+        0.0,
+        "share of opacities redrawn a sweep with their depth held; mind sites",
+        at_least=0,
+        at_most=1,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.sites and self.opacity_fraction == 0:
+            raise ConfigError(
+                "sampler.opacity_fraction is 0 but must be above 0 with sampler.sites=false, "
+                "or opacities would never move"
+            )
+        if not self.sites and self.jump_fraction == 0 and self.mala_steps == 0:
+            raise ConfigError(
+                "sampler.jump_fraction and sampler.mala_steps are 0, but one must be above 0 with "
+                "sampler.sites=false, or single depths would never move"
+            )
 
 
 @dataclass(kw_only=True)

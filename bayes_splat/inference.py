@@ -11,6 +11,8 @@ from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.minibatch import TileBatches
 from bayes_splat.models.noise_gibbs import NoiseGibbs
 from bayes_splat.models.opacity_gibbs import OpacityGibbs
+from bayes_splat.models.patch_moves import PatchMoves
+from bayes_splat.models.site_sweep import SiteSweep
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.models.tile_blocks import TileBlocks
 from bayes_splat.samplers import sampling, schedules
@@ -47,7 +49,7 @@ def sample_posterior(
 
     Args:
         model: what is believed and seen.
-        sampler: settings; None is the composed default (depth moves, MALA, exact Gibbs).
+        sampler: settings; None is the composed default (site sweeps, patch moves, exact noise).
         chains, draws, warmup, thinning: as in ``samplers.sampling.sample``.
         seed: the same seed gives the same draws.
         time_limit: seconds after which the run ends with what it has.
@@ -114,22 +116,21 @@ def starting_position(model: SplatModel, target: PyroTarget, generators: Generat
 
 
 def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig) -> list[Block]:
-    offsets = KernelBlock(
-        "depth",
-        MALA(
+    found: list[Block] = [SiteSweep(model)] if sampler.sites else []
+    if sampler.patch_sizes:
+        found.append(PatchMoves(model, tuple(sampler.patch_sizes)))
+    found += _jumps(model, sampler.jump_fraction, sampler.jump_rounds)
+    if sampler.mala_steps > 0:
+        kernel = MALA(
             target,
             step_size=sampler.step_size,
             target_acceptance_rate=sampler.target_acceptance_rate,
-        ),
-        BucketOffsets(target, model.proposal.num_buckets),
-        num_steps=sampler.mala_steps,
-    )
-    return [
-        *_jumps(model, sampler.jump_fraction, sampler.jump_rounds),
-        offsets,
-        OpacityGibbs(model, sampler.opacity_fraction),
-        NoiseGibbs(model),
-    ]
+        )
+        offsets = BucketOffsets(target, model.proposal.num_buckets)
+        found.append(KernelBlock("depth", kernel, offsets, num_steps=sampler.mala_steps))
+    if sampler.opacity_fraction > 0:
+        found.append(OpacityGibbs(model, sampler.opacity_fraction))
+    return [*found, NoiseGibbs(model)]
 
 
 def _block_mala_blocks(model: SplatModel, sampler: BlockMALAConfig) -> list[Block]:

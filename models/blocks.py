@@ -105,6 +105,17 @@ def cpu_threads(model: SplatModel) -> int | None:
     return renderer.num_threads or torch.get_num_threads()
 
 
+def any_threads(model: SplatModel) -> int:
+    """How many threads compiled moves may take, whatever the renderer."""
+    return cpu_threads(model) or torch.get_num_threads()
+
+
+def photographed(model: SplatModel) -> Float[Tensor, "photographs pixel 3"]:
+    """Photographed colours, flat over (view, height, width): for all chains, or for each."""
+    observed, _ = model.observed()
+    return observed if observed.ndim == 3 else observed[None]
+
+
 def noise_per_view(
     model: SplatModel, noise_scale: Float[Tensor, "chain *view"]
 ) -> Float[Tensor, "chain view"]:
