@@ -181,7 +181,7 @@ def _spread_out(
     for extent, offset in zip(image_shape, offsets.unbind(-1), strict=True):
         at = torch.arange(extent) + offset[:, None]
         place.append(torch.div(at, size, rounding_mode="floor"))
-        middle.append((2.0 * (at % size) + 1.0) / size - 1.0)
+        middle.append((2.0 * (at % size).double() + 1.0) / size - 1.0)
     number = place[0][:, :, None] * grid[1] + place[1][:, None, :]
     view = grid[0] * grid[1] * torch.arange(num_views)[:, None, None]
     patch = (number[:, None] + view).flatten(1)

@@ -1,4 +1,4 @@
-"""What site and patch sweeps must do, by whole pictures of the reference renderer: slow and plain."""
+"""What site and patch sweeps must do, by whole pictures of the reference renderer."""
 
 from typing import Any, NamedTuple
 
@@ -28,9 +28,7 @@ class Task(NamedTuple):
     def relative(self) -> Tensor:
         near, far = self.model.proposal.near, self.model.proposal.far
         both = torch.stack([self.depth, self.offered], 1)
-        return geometry.depth_to_relative_disparity(
-            both, near.expand_as(both), far.expand_as(both)
-        )
+        return geometry.depth_to_relative_disparity(both, near.expand_as(both), far.expand_as(both))
 
     def shared(self) -> dict[str, Any]:
         """What both sweeps are given."""

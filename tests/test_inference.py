@@ -9,6 +9,8 @@ from bayes_splat import inference
 from bayes_splat.config import BlockMALAConfig, GibbsConfig, MALAConfig, Sampler, SGLDConfig
 from bayes_splat.models import noise_gibbs
 from bayes_splat.models.depth_moves import DepthMoves
+from bayes_splat.models.patch_moves import PatchMoves
+from bayes_splat.models.site_sweep import SiteSweep
 from bayes_splat.samplers import schedules
 from bayes_splat.samplers.base import Info, Kernel
 from bayes_splat.samplers.gibbs import Gibbs
@@ -20,9 +22,13 @@ from bayes_splat.samplers.sgld import SGLD
 from bayes_splat.samplers.store import DiskStore
 from tests import helpers_scenes as scenes
 
+OLD = GibbsConfig(
+    sites=False, patch_sizes=[], jump_fraction=0.25, mala_steps=2, opacity_fraction=0.5
+)
 SAMPLERS: list[Sampler] = [
     GibbsConfig(),
-    GibbsConfig(jump_fraction=0.0, mala_steps=1),
+    GibbsConfig(patch_sizes=[], mala_steps=1),
+    OLD,
     MALAConfig(),
     BlockMALAConfig(block_size=8),
     BlockMALAConfig(block_size=8, jump_fraction=0.0, preconditioner="none"),
@@ -68,7 +74,7 @@ def test_the_default_is_the_composed_sampler(model):
     other = inference.sample_posterior(model, GibbsConfig(), chains=2, draws=2, warmup=1)
     assert same(one, other)
     rates = {name for name in one.stats if name.startswith("acceptance_rate_")}
-    blocks = ("depth_jump", "depth_walk", "depth", "opacity", "noise_scale")
+    blocks = ("sites", "patches", "noise_scale")
     assert rates == {f"acceptance_rate_{block}" for block in blocks}
     assert (one.stats["acceptance_rate_noise_scale"] == 1).all()
 
@@ -87,10 +93,14 @@ def test_settings_reach_the_kernels(model):
             jump_fraction=0.4,
             jump_rounds=5,
             opacity_fraction=0.3,
+            patch_sizes=[3, 5],
         ),
     )
     assert isinstance(composed, Gibbs)
-    jump, walk, offsets, opacity, _ = composed.blocks
+    sites, patches, jump, walk, offsets, opacity, _ = composed.blocks
+    assert isinstance(sites, SiteSweep)
+    assert isinstance(patches, PatchMoves)
+    assert patches.sizes == (3, 5)
     assert isinstance(jump, DepthMoves)
     assert isinstance(walk, DepthMoves)
     assert (jump.candidates, walk.candidates) == ("proposal", "walk")
@@ -99,7 +109,7 @@ def test_settings_reach_the_kernels(model):
     assert (offsets.num_steps, offsets.kernel.step_size) == (3, 0.5)
     assert offsets.kernel.target_acceptance_rate == 0.7
     assert opacity.fraction == 0.3
-    still = kernel_of(model, GibbsConfig(jump_fraction=0.0))
+    still = kernel_of(model, replace(OLD, jump_fraction=0.0))
     assert [block.name for block in still.blocks] == ["depth", "opacity", "noise_scale"]
 
     mala = kernel_of(model, MALAConfig(step_size=0.3, target_acceptance_rate=0.6))
@@ -197,7 +207,8 @@ def test_seeds_decide(model, sampler):
 @pytest.mark.parametrize(
     ("sampler", "renderer"),
     [
-        (GibbsConfig(mala_steps=1, jump_rounds=1), "cpu"),
+        (GibbsConfig(), "cpu"),
+        (replace(OLD, mala_steps=1, jump_rounds=1), "cpu"),
         (MALAConfig(), "reference"),
         (BlockMALAConfig(block_size=12), "cpu"),
         (SGLDConfig(), "cpu"),

@@ -1,7 +1,7 @@
 """One exact move of (depth, opacity) of every Gaussian, one after another, compiled.
 
-A pixel is affine in the opacity o of one Gaussian (design/posterior.md, section 2), whatever depth d
-it has: C = A + o B(d), with A the picture without it. So the likelihood as a function of (d, o) is
+A pixel is affine in the opacity o of one Gaussian, whatever depth d it has: C = A + o B(d), with A
+the picture without it (design/posterior.md, section 2). As a function of (d, o) the likelihood is
 
     exp(lin(d) o - prec(d) o^2 / 2) times a constant,
     lin(d) = sum B (I - A) / sigma^2, prec(d) = sum B^2 / sigma^2,
@@ -204,9 +204,7 @@ def _sweep_chains(progress, thread, places, memory, scratch, given, opacity, mov
 
 
 @leaf
-def _sweep_chain(
-    chain, places, lists, entries, firsts, depths, given, opacity, moved, acceptance
-):
+def _sweep_chain(chain, places, lists, entries, firsts, depths, given, opacity, moved, acceptance):
     height, width = places.image_shape
     shapes = places.shapes[chain]
     views, size = shapes.shape[1], shapes.shape[2]
@@ -316,18 +314,14 @@ def _statistics(lists, of_view, rank0, rank1, firsts, ends, photograph, entries)
             put(entries[0], i, at)
             at += 1  # itself
             if covers1:
-                at, light, rest = composite(
-                    ranks, alphas, paint, of_view, at, rank1, light, rest
-                )
+                at, light, rest = composite(ranks, alphas, paint, of_view, at, rank1, light, rest)
                 at = find(ranks, at, rank1)
                 light1, rest1 = light, rest
                 put(entries[1], j, at)
         else:
             put(entries[1], j, at)
             if covers0:
-                at, light, rest = composite(
-                    ranks, alphas, paint, of_view, at, rank0, light, rest
-                )
+                at, light, rest = composite(ranks, alphas, paint, of_view, at, rank0, light, rest)
                 at = find(ranks, at, rank0)
                 light0, rest0 = light, rest
                 put(entries[0], i, at)

@@ -15,12 +15,15 @@ from torch import Tensor
 
 from bayes_splat import inference
 from bayes_splat.config import GibbsConfig, MALAConfig
-from bayes_splat.models import blocks, depth_moves, opacity_gibbs, smoothness
+from bayes_splat.models import blocks, depth_moves, opacity_gibbs, site_sweep, smoothness
 from bayes_splat.models.bucket_offsets import BucketOffsets, OffsetTarget
 from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.noise_gibbs import NoiseGibbs
 from bayes_splat.models.opacity_gibbs import OpacityGibbs
+from bayes_splat.models.patch_moves import PatchMoves
+from bayes_splat.models.site_sweep import SiteSweep
 from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.rendering import cpu_live_lists
 from bayes_splat.samplers import langevin, positions
 from bayes_splat.samplers.base import Generators, Kernel, Position
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
@@ -89,8 +92,32 @@ def mala(model: SplatModel, target: PyroTarget) -> Kernel:
     return inference.make_kernel(model, target, MALAConfig(step_size=0.01))
 
 
+def sites(model: SplatModel, target: PyroTarget) -> Kernel:
+    return Gibbs(target, [SiteSweep(model)])
+
+
+def patches(model: SplatModel, target: PyroTarget) -> Kernel:
+    return Gibbs(target, [PatchMoves(model, (1, 2, 3), scale=1.0)])
+
+
+def default(model: SplatModel, target: PyroTarget) -> Kernel:
+    return inference.make_kernel(model, target, GibbsConfig(patch_sizes=[1, 2, 3]))
+
+
 def composed(model: SplatModel, target: PyroTarget) -> Kernel:
-    return inference.make_kernel(model, target, GibbsConfig(step_size=0.4, mala_steps=4))
+    """Single depths, offsets and opacities one after another."""
+    return inference.make_kernel(
+        model,
+        target,
+        GibbsConfig(
+            sites=False,
+            patch_sizes=[],
+            step_size=0.4,
+            mala_steps=4,
+            jump_fraction=0.25,
+            opacity_fraction=0.5,
+        ),
+    )
 
 
 RIGHT = {
@@ -109,10 +136,20 @@ RIGHT = {
     "everything by MALA": Case(mala, SHARP, 20),
     "everything by MALA, order of centres": Case(mala, {"order": "center", **LEANING}, 10),
     "everything by MALA, smooth prior": Case(mala, {**SMOOTH, **SMALL}, 10),
-    "the default": Case(composed, LINE, 4),
-    "the default, compiled pictures": Case(composed, {"renderer": "cpu", **LINE}, 4),
-    "the default, smooth prior": Case(composed, {**SMOOTH, **LINE}, 4),
-    "the default, other priors": Case(composed, {"prior": "proposal", **LEANING}, 4),
+    "one after another": Case(composed, LINE, 4),
+    "one after another, compiled pictures": Case(composed, {"renderer": "cpu", **LINE}, 4),
+    "one after another, other priors": Case(composed, {"prior": "proposal", **LEANING}, 4),
+    "sites": Case(sites, {"renderer": "cpu", **LINE}, 4, 600),
+    "sites, other priors": Case(sites, {"prior": "proposal", "renderer": "cpu", **LEANING}, 4),
+    "sites, order of centres": Case(sites, {"order": "center", "renderer": "cpu", **SHARP}, 4),
+    "patches": Case(patches, {"renderer": "cpu"}, 8, 600),
+    "patches, proposal as prior": Case(patches, {"prior": "proposal", "renderer": "cpu"}, 8),
+    "the default": Case(default, {"renderer": "cpu", **LINE}, 4),
+    "the default, other priors": Case(
+        default, {"prior": "proposal", "renderer": "cpu", **LEANING}, 4
+    ),
+    "one after another, smooth prior": Case(composed, {**SMOOTH, **LINE}, 4),
+    "the default, smooth prior": Case(default, {"renderer": "cpu", **SMOOTH, **LINE}, 4),
 }
 
 
@@ -277,6 +314,25 @@ def no_slope(self, y, x):
     return torch.zeros_like(slope), torch.zeros_like(slope)
 
 
+right_places = cpu_live_lists.find_places
+
+
+def old_keys(gaussians, cameras, settings, sort_depths, threads):
+    """Offered places sorted by where the Gaussians are."""
+    keys = sort_depths[::2].repeat_interleave(2, 0)
+    return right_places(gaussians, cameras, settings, keys, threads)
+
+
+def even_jumps(proposal, depth):
+    """Jumps taken for uniform."""
+    return torch.zeros_like(depth)
+
+
+def even_prior(model, depth):
+    """The prior of patches and sites taken for uniform."""
+    return torch.zeros_like(depth)
+
+
 BROKEN: dict[str, Case | tuple[Case, Any, str, Any]] = {
     "noise: whole count": Case(whole_count, SQUARE, 2),
     "opacity: photographs ignored": (RIGHT["opacity"], Sweep, "statistics", blind_statistics),
@@ -315,20 +371,36 @@ BROKEN: dict[str, Case | tuple[Case, Any, str, Any]] = {
         "energy",
         no_coupling,
     ),
-    "default: no coupling of jumps": (
-        RIGHT["the default, smooth prior"],
+    "one after another: no coupling of jumps": (
+        RIGHT["one after another, smooth prior"],
         smoothness,
         "local_log_prior_ratio",
         no_coupling,
     ),
-    "default: photographs ignored": (RIGHT["the default"], Sweep, "statistics", blind_statistics),
-    "default: all at once": (
-        RIGHT["the default"],
+    "one after another: photographs ignored": (
+        RIGHT["one after another"],
+        Sweep,
+        "statistics",
+        blind_statistics,
+    ),
+    "one after another: all at once": (
+        RIGHT["one after another"],
         depth_moves,
         "_without_shared_pixels",
         everybody_moves,
     ),
-    "default: loud": (RIGHT["the default"], langevin, "step", loud_step),
+    "one after another: loud": (RIGHT["one after another"], langevin, "step", loud_step),
+    "sites: no reverse density": (RIGHT["sites"], site_sweep, "_log_jump", even_jumps),
+    "sites: old keys": (RIGHT["sites"], cpu_live_lists, "find_places", old_keys),
+    "sites: no prior": (RIGHT["sites, other priors"], site_sweep, "log_prior", even_prior),
+    "patches: old keys": (RIGHT["patches"], cpu_live_lists, "find_places", old_keys),
+    "patches: no prior": (
+        RIGHT["patches, proposal as prior"],
+        site_sweep,
+        "log_prior",
+        even_prior,
+    ),
+    "default: old keys": (RIGHT["the default"], cpu_live_lists, "find_places", old_keys),
 }
 
 

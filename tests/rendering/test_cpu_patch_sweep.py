@@ -12,7 +12,7 @@ SCENES = {
     "order of centres": ({"order": "center", "image_shape": (5, 4)}, 3),
     "neighbours": ({"strength": 5.0, "image_shape": (5, 5)}, 2),
     "single ones": ({"strength": 5.0}, 1),
-    "whole pictures": ({"noise": 0.6}, 7),
+    "whole pictures": ({"noise": 0.25}, 7),
 }
 
 
