@@ -14,6 +14,7 @@ import pytest
 from bayes_splat import __version__, cli, config
 from bayes_splat.errors import SceneError
 from bayes_splat.options import describe
+from bayes_splat.thermalize_config import ThermalizeConfig
 
 ROOT = Path(__file__).parents[1]
 
@@ -137,6 +138,34 @@ def test_examples_in_the_help_can_be_composed(capsys):
     assert len(examples) >= 3
     for overrides in examples:
         config.compose_config(overrides)
+
+
+def test_thermalize_writes_and_tells_by_its_exit_code(capsys, tmp_path):
+    budget = ["samplers=[mala]", "resolution=8", "steps=16", "warmup=2", "chains=2"]
+    still = ["mala.step_size=1e-9", f"out={tmp_path}"]
+    assert cli.main(["thermalize", *budget, *still]) == cli.FAILED == 1
+    printed = capsys.readouterr()
+    assert "| mala | NO |" in printed.out
+    assert "FAILS" in printed.out
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"config.yaml", "energies.csv", "thermalize.csv", "thermalize.png"}
+
+
+@pytest.mark.parametrize("overrides", [["samplers=[best]"], ["draws=3"], ["steps=1"]])
+def test_mistakes_in_thermalize_are_one_sentence(capsys, overrides):
+    assert cli.main(["thermalize", *overrides]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+
+
+def test_help_of_thermalize_explains_its_options(capsys):
+    assert cli.main(["thermalize", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for entry in describe(ThermalizeConfig):
+        assert f"{entry.key}=" in text
+        assert " ".join(entry.rule.meaning.split()) in text
+    assert all(name in text for name in config.GROUPS["sampler"])
 
 
 def test_version(capsys):
