@@ -173,7 +173,10 @@ def write(out: Path, runs: Sequence[Run], rows: Sequence[Row]) -> None:
 
 
 def draw(runs: Sequence[Run], rows: Sequence[Row]) -> Figure:
-    """Energy traces of both starts, a panel a sampler, steps on a logarithmic axis."""
+    """Energy traces of both starts, a panel a sampler, steps on a logarithmic axis.
+
+    Energies are linear inside the grey band, logarithmic outside of it.
+    """
     across = min(_ACROSS, len(runs))
     down = -(-len(runs) // across)
     figure = Figure(figsize=(4.4 * across, 3.3 * down), layout="constrained")
@@ -184,7 +187,15 @@ def draw(runs: Sequence[Run], rows: Sequence[Row]) -> Figure:
     for axes in list(panels)[len(runs) :]:
         axes.set_axis_off()
     figure.supxlabel("step (logarithmic)")
-    figure.supylabel("energy above the teacher's mean (linear inside the grey band)")
+    figure.supylabel("energy, teacher's mean 0")
+    entries = {
+        label: line
+        for axes in figure.axes
+        for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        [*entries.values()], [*entries], loc="outside upper center", ncols=len(entries), fontsize=8
+    )
     return figure
 
 
@@ -207,7 +218,6 @@ def _draw_run(axes: Axes, run: Run, found: Row, spread: float) -> None:
     axes.axhline(0.0, color="0.6", lw=0.6, zorder=-1)
     title = f"meets at step {found.step}" if found.has_met else "does not meet"
     axes.set_title(f"{run.sampler}: {title}", fontsize=10)
-    axes.legend(fontsize=7, loc="upper right")
 
 
 def _level(run: Run) -> float:

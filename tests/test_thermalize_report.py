@@ -67,9 +67,9 @@ def test_the_figure_shows_every_chain_on_a_logarithmic_axis():
         assert len(traces) == 6
     assert "meets at step" in good.get_title()
     assert "does not meet" in stuck.get_title()
-    labels = [text.get_text() for text in good.get_legend().get_texts()]
-    assert "energies meet" in labels
-    assert "energies meet" not in [text.get_text() for text in stuck.get_legend().get_texts()]
+    dashed = [line.get_label() for line in good.lines if line.get_linestyle() == "--"]
+    assert dashed == ["energies meet"]
+    assert not [line for line in stuck.lines if line.get_linestyle() == "--"]
 
 
 def test_energies_that_are_not_finite_are_left_out():
