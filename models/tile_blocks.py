@@ -12,11 +12,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bayes_splat.models import blocks, smoothness, tile_sums
+from bayes_splat.models import blocks, likelihood, smoothness, tile_sums
 from bayes_splat.models.blocks import Generators, Position
 from bayes_splat.models.bucket_offsets import BucketOffsets
 from bayes_splat.models.footprints import Sightlines
@@ -95,11 +94,9 @@ class TileBlocks:
         return Sightlines.of(self.model.proposal, self.model.views.cameras, RenderSettings())
 
     @cached_property
-    def observed(self) -> Float[Tensor, "*chain view height width 3"]:
-        """The photographs as the model has them, float64."""
-        height, width = self.model.views.cameras.image_shape
-        colors, _ = self.model.observed()
-        return rearrange(colors, "... (v h w) c -> ... v h w c", h=height, w=width)
+    def photographs(self) -> Float[Tensor, "*chain view height width 3"]:
+        """The photographs as the model has them: shared, or every chain's own."""
+        return self.model.photographs().contiguous()
 
     def given(self, position: Position) -> "TileTarget":
         """The density of the moving sites given everything else in ``position``."""
@@ -166,7 +163,7 @@ class TileTarget:
         position = self.parts.insert(block, self.position)
         depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
         colors = self._colors(depth, opacity, is_held="depth" not in block)
-        squares = tile_sums.cell_squared_errors(colors, self.parts.observed, self.parts.tile)
+        squares = likelihood.cell_sums(colors, self.parts.photographs, self.parts.tile)
         tiles = squares / (2.0 * self.noise[:, :, None, None] ** 2)
         gaussians = self._gaussian_energies(block, position, depth, opacity)
         return Terms(tiles, gaussians, self._edge_energies(depth), self._rest)

@@ -20,15 +20,17 @@ ROOMS = {"bayes_splat": ROOT / "bayes_splat"} | {
 PAGE = (  # from top to bottom; a room stands for all its modules
     ("__main__",),
     ("cli",),
-    ("compare", "pipeline"),
+    ("compare", "pipeline", "thermalize"),
     ("evaluation", "inference", "predictions", "view_choice"),
-    ("compare_config", "config", "progress"),
+    ("compare_config", "config", "progress", "thermalize_config"),
     (
         "arviz_bridge",
+        "calibration",
         "compare_report",
         "convergence",
         "diagnostics",
         "draw_arrays",
+        "energy_meeting",
         "export",
         "files",
         "metrics",
@@ -36,6 +38,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "results",
         "saved_runs",
         "site_table",
+        "thermalize_report",
         "uncertainty",
         "verdict",
     ),
@@ -49,8 +52,8 @@ FOUNDATION = {"torch", "jaxtyping"}  # all that the lowest row may import from o
 ONLY_IN = {  # library -> the modules that may import it
     "arviz": {"arviz_bridge", "diagnostics", "results"},
     "hydra": {"config", "cli"},
-    "omegaconf": {"config", "cli", "compare_config"},
-    "matplotlib": {"compare_report", "report"},
+    "omegaconf": {"config", "cli", "compare_config", "thermalize_config"},
+    "matplotlib": {"compare_report", "report", "thermalize_report"},
     "rich": {"progress"},
     "gsplat": {"rendering"},
 }

@@ -136,7 +136,7 @@ def test_models_that_are_not_affine_are_refused(renderer):
     words = "no `settings`" if renderer is None else "cutoff='alpha'; use"
     with pytest.raises(ValueError, match=words):
         SiteSweep(replace(model, renderer=inside))
-    with pytest.raises(ValueError, match="jumps is 1.5"):
+    with pytest.raises(ValueError, match=r"jumps is 1\.5"):
         SiteSweep(model, jumps=1.5)
 
 

@@ -1,4 +1,4 @@
-"""Lists against plain Python; that they stay right through sweeps shows in the sweeps' own tests."""
+"""Lists against plain Python; that they stay right in sweeps is tested with the sweeps."""
 
 import numba
 import numpy as np
