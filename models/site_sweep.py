@@ -141,9 +141,8 @@ def log_prior(
 
 def neighbours(model: SplatModel) -> Smoothness:
     """How the prior couples depths of neighbouring pixels; of strength 0 where it does not."""
-    smoothness: Smoothness | None = getattr(model, "smoothness", None)
-    if smoothness is not None:
-        return smoothness
+    if model.smoothness is not None:
+        return model.smoothness
     none = torch.zeros(len(model.proposal), dtype=torch.float64)
     return Smoothness(0.0, none, none, model.proposal.cameras.image_shape)
 

@@ -190,7 +190,8 @@ def sweep_patches(
                 for at, offset in zip((row, column), offsets[chain], strict=True)
             )
             inside = (slice(max(at, 0), max(at + size, 0)) for at in (top, left))
-            members = numbers[(view, *inside)].flatten()
+            rows_inside, columns_inside = inside
+            members = numbers[view, rows_inside, columns_inside].flatten()
             if len(members) == 0:
                 continue
             rates[chain].append(0.0)

@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
 from bayes_splat.models import blocks, site_sweep
+from bayes_splat.models.settings import ModelConfig
 from bayes_splat.models.site_sweep import SiteSweep
 from bayes_splat.rendering.renderer import ReferenceRenderer
 from bayes_splat.rendering.settings import RenderSettings
@@ -146,8 +146,5 @@ def test_neighbours_are_those_of_a_smooth_model():
     assert none.strength == 0.0
     assert none.image_shape == (3, 4)
 
-    class Smooth:
-        smoothness = none._replace(strength=2.0)
-
-    found: Tensor = site_sweep.neighbours(Smooth())  # type: ignore[arg-type]
-    assert found is Smooth.smoothness
+    model = replace(model, config=ModelConfig(prior="smooth"))
+    assert site_sweep.neighbours(model) is model.smoothness

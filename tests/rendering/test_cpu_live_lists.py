@@ -95,7 +95,7 @@ def test_entries_come_go_and_move():
             ranks[:length], ranks[length] = np.arange(length) * 10, END
             alphas = np.arange(length + 2).astype(np.float32)
             plain = list(zip(ranks[:length].tolist(), alphas.tolist(), strict=False))
-            at, target = generator.integers(length), generator.integers(length + 1)
+            at, target = int(generator.integers(length)), int(generator.integers(length + 1))
             what = generator.integers(3)
             if what == 0:
                 del plain[at]

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -42,7 +44,8 @@ def sweep(task: Task, size: int, threads: int = 1) -> PatchMoves:
 @pytest.mark.parametrize("name", SCENES)
 def test_sweeps_are_those_of_whole_pictures(name):
     scene, size = SCENES[name]
-    task = sites.task(**({"noise": 0.4} | scene))
+    options: dict[str, Any] = {"noise": 0.4, **scene}
+    task = sites.task(**options)
     found = sweep(task, size)
     moved, rates = sites.sweep_patches(task, **randoms(task, size), size=size)
     assert torch.equal(found.moved, moved)
