@@ -1,6 +1,7 @@
 # make demo     set everything up and run the main job on the built-in scene
 # make test     set everything up, check style and types, run the tests
 # make check    the same, by the name that other projects use
+# make mutants  plant faults in a copy of the code and see whether the tests notice (some minutes)
 # make clean    remove everything that make made, results excepted
 
 # The first interpreter of a supported version; `make PYTHON=...` chooses another.
@@ -16,7 +17,7 @@ unexport PYTHONHOME PYTHONPATH PIP_USER PIP_TARGET PIP_PREFIX
 # OpenMP threads that wait spin on a core by default, which stalls everybody on a busy machine.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test lint format types check clean
+.PHONY: setup demo test lint format types check mutants clean
 
 setup: $(STAMP)
 
@@ -31,7 +32,7 @@ demo: setup
 
 # Cheap checks first.
 test: lint types
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 lint: setup
 	$(BIN)/ruff check
@@ -48,6 +49,10 @@ types: setup
 	$(BIN)/mypy
 
 check: test
+
+# make mutants WORDS="swap SGLD" plants the faults with such words in their names.
+mutants: setup
+	$(BIN)/python -m tests.mutants $(WORDS)
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -6,11 +6,12 @@ written and read: the file on disk is the same whichever version wrote it, and e
 ``arviz.from_netcdf`` opens it.
 """
 
+import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, BinaryIO, Literal, TypeAlias
 
 import h5netcdf
 import numpy as np
@@ -19,6 +20,8 @@ import xarray as xr
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)  # 0.23 announces 1.x at every import
     import arviz
+
+from bayes_splat.draw_arrays import DrawArray
 
 Variable: TypeAlias = tuple[tuple[str, ...], Any]
 """Names of the axes, and the values: an array, a number or a string."""
@@ -30,6 +33,7 @@ IS_DATATREE = int(metadata.version("arviz").split(".")[0]) >= 1
 """Whether the installed ArviZ is 1.x."""
 
 _ENGINE: Literal["h5netcdf"] = "h5netcdf"
+_CHUNK_BYTES = 2**20
 _arviz: Any = arviz  # what it offers depends on the version
 
 
@@ -95,7 +99,130 @@ def to_netcdf(container: Container, path: Path | str) -> None:
         OSError: the file cannot be written.
     """
     datasets = {name: group(container, name) for name in group_names(container)}
-    tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attributes(container)), **datasets})
+    Path(path).write_bytes(_image(datasets, attributes(container)))
+
+
+def write_netcdf(
+    path: Path | str,
+    groups: Mapping[str, Mapping[str, Variable]],
+    coords: Mapping[str, Any] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> None:
+    """``to_netcdf(from_groups(...), path)`` for draws that need not fit into memory.
+
+    Values that are a ``DrawArray`` are copied some draws at a time. The rest of the file is small
+    and put together in memory first.
+
+    Args:
+        path: replaced if it is there.
+        groups, coords, attrs: as in ``from_groups``.
+
+    Raises:
+        OSError: the file cannot be written; what is there then is no whole file.
+        ValueError: axes of one name have different lengths within a group.
+    """
+    labels = dict(coords or {})
+    datasets, streamed = {}, {}
+    for name, variables in groups.items():
+        lazy = {key: v for key, v in variables.items() if isinstance(v[1], DrawArray)}
+        rest = {key: v for key, v in variables.items() if key not in lazy}
+        datasets[name] = _dataset(rest, labels, _sizes(lazy))
+        streamed[name] = lazy
+    texts = {name: _attribute(value) for name, value in (attrs or {}).items()}
+    Path(path).write_bytes(_image(datasets, texts))
+    with Path(path).open("r+b", buffering=0) as plain:
+        careful = _CarefulFile(plain)
+        try:
+            with h5netcdf.File(careful, "a") as file:
+                for name, lazy in streamed.items():
+                    for key, (dims, draws) in lazy.items():
+                        _copy(file[name], key, dims, draws, careful)
+        finally:  # what HDF5 says of a file that it could not write hides the reason
+            if careful.error is not None:
+                raise careful.error
+
+
+class _CarefulFile(io.RawIOBase):
+    """A file whose write errors are remembered and not shown: HDF5 crashes the process at some.
+
+    After an error nothing is written any more; whoever uses it looks at ``error``.
+    """
+
+    def __init__(self, file: BinaryIO | io.FileIO) -> None:
+        self._inner = file
+        self.error: OSError | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._inner.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._inner.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._inner.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        try:
+            rest = memoryview(data).cast("B")
+            while rest and self.error is None:
+                rest = rest[self._inner.write(rest) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        if self.error is None:
+            try:
+                return self._inner.truncate(size)
+            except OSError as error:
+                self.error = error
+        return size or 0
+
+    def flush(self) -> None:
+        """Nothing lies in a buffer."""
+
+
+def _copy(
+    place: Any, name: str, dims: tuple[str, ...], draws: DrawArray, file: _CarefulFile
+) -> None:
+    """Add one variable to an open group, some draws at a time."""
+    dtype = np.dtype(np.float32) if draws.dtype == np.float16 else draws.dtype  # netCDF has no half
+    num_draws = draws.shape[1]
+    record = max(1, draws.num_columns * dtype.itemsize)
+    step = max(1, min(num_draws, _CHUNK_BYTES // record))
+    if dtype.kind not in "iuf":
+        raise ValueError(f"{name} holds {dtype}; only numbers are copied piece by piece")
+    is_empty = 0 in draws.shape
+    variable = place.create_variable(
+        name,
+        dims,
+        dtype,
+        chunks=None if is_empty else (1, step, *draws.shape[2:]),
+        fillvalue=np.nan if dtype.kind == "f" else None,
+        **({} if is_empty else {"compression": "gzip", "compression_opts": 4, "shuffle": True}),
+    )
+    for first in range(0, num_draws, step):
+        if file.error is not None:
+            return
+        last = min(first + step, num_draws)
+        variable[:, first:last] = draws.block(first, last).astype(dtype)
+
+
+def _image(datasets: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -> bytes:
+    """The file of these groups, in memory."""
+    tree = xr.DataTree.from_dict({"/": xr.Dataset(attrs=attrs), **datasets})
     compression = {
         f"/{name}": {
             key: {"zlib": True, "complevel": 4, "shuffle": True}
@@ -104,18 +231,21 @@ def to_netcdf(container: Container, path: Path | str) -> None:
         }
         for name, dataset in datasets.items()
     }
-    image = tree.to_netcdf(engine=_ENGINE, encoding=compression)
-    Path(path).write_bytes(image)
+    return bytes(tree.to_netcdf(engine=_ENGINE, encoding=compression))
 
 
-def from_netcdf(path: Path | str) -> Container:
-    """Read all groups into memory; the file is closed afterwards and may be replaced.
+def from_netcdf(path: Path | str, only: Collection[str] | None = None) -> Container:
+    """Read groups into memory; the file is closed afterwards and may be replaced.
+
+    Args:
+        path: of a netCDF4 file.
+        only: read these groups, those of them that there are; None: all.
 
     Raises:
         OSError: there is no such file, or it is not netCDF4.
     """
     with h5netcdf.File(path, "r") as file:
-        names = list(file.groups)
+        names = [name for name in file.groups if only is None or name in only]
         attrs = {key: _plain(value) for key, value in file.attrs.items()}
     datasets = {name: xr.load_dataset(path, group=name, engine=_ENGINE) for name in names}
     return _container(datasets, attrs)
@@ -129,12 +259,31 @@ def _container(datasets: dict[str, xr.Dataset], attrs: dict[str, Any]) -> Contai
         return _arviz.InferenceData(attrs=attrs, **datasets)
 
 
-def _dataset(variables: Mapping[str, Variable], labels: Mapping[str, Any]) -> xr.Dataset:
+def _dataset(
+    variables: Mapping[str, Variable],
+    labels: Mapping[str, Any],
+    sizes: Mapping[str, int] | None = None,
+) -> xr.Dataset:
+    """Variables with labelled axes; ``sizes`` are those of axes that other variables bring."""
     dataset = xr.Dataset(
         {name: (dims, np.asarray(values)) for name, (dims, values) in variables.items()}
     )
-    numbered = {dim: labels.get(str(dim), np.arange(size)) for dim, size in dataset.sizes.items()}
+    found = {str(dim): size for dim, size in dataset.sizes.items()}
+    for dim, size in (sizes or {}).items():
+        if found.setdefault(dim, size) != size:
+            raise ValueError(f"axis {dim!r} has {found[dim]} entries and {size} in one group")
+    numbered = {dim: labels.get(dim, np.arange(size)) for dim, size in found.items()}
     return dataset.assign_coords(numbered)
+
+
+def _sizes(variables: Mapping[str, Variable]) -> dict[str, int]:
+    """Length of every axis."""
+    sizes: dict[str, int] = {}
+    for name, (dims, values) in variables.items():
+        for dim, size in zip(dims, values.shape, strict=True):
+            if sizes.setdefault(dim, size) != size:
+                raise ValueError(f"axis {dim!r} of {name} has {size} entries, not {sizes[dim]}")
+    return sizes
 
 
 def _attribute(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """``bayes-splat``: the front door. Options in, results on disk, an exit code out.
 
-0: done. 2: something the user can mend, in one sentence. 130: interrupted; what was drawn is kept.
+0: done. 1: ``thermalize`` found a sampler that does not get there. 2: something the user can mend,
+in one sentence. 130: interrupted; what was drawn is kept.
 """
 
 import argparse
@@ -11,16 +12,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from textwrap import fill
 from typing import Any, NoReturn
 
 from omegaconf import OmegaConf
 
-from bayes_splat import __version__, config
+from bayes_splat import __version__, compare_config, config, thermalize_config
 from bayes_splat.errors import BayesSplatError, ConfigError
 from bayes_splat.options import Options, describe
 
-DONE, MISTAKE, INTERRUPTED = 0, 2, 130
+DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
@@ -36,6 +38,23 @@ examples:
       another sampler, one of its settings, and a place for the results
 
 Some shells read [ ] themselves: write 'context=[0,4]' there."""
+
+_THERMALIZE_EXAMPLES = """
+examples:
+  bayes-splat thermalize samplers=[gibbs,mala] steps=200 warmup=50
+      two samplers on the rays of the scene made on the spot
+  bayes-splat thermalize scene=photos/garden seconds=60 model.prior=proposal
+      every sampler for a minute; the teacher looks like the photographed scene
+  bayes-splat thermalize samplers=[mala] mala.step_size=0.1 chains=8 out=results/mala"""
+
+
+_COMPARE_EXAMPLES = """
+examples:
+  bayes-splat compare samplers=[mala,gibbs] seconds=30 resolution=32
+      two samplers on the scene made on the spot, half a minute of sampling each
+  bayes-splat compare samplers=[mala] scene=photos/garden warmup=200 mala.step_size=0.1
+  bayes-splat compare runs=[results/monday,results/tuesday] out=results/both
+      nothing is sampled"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,6 +106,63 @@ def _reconstruct(overrides: Sequence[str]) -> int:
     return DONE
 
 
+def _finish(folders: Sequence[str]) -> int:
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat import pipeline
+    from bayes_splat.progress import Progress
+
+    with Progress() as progress:
+        for folder in folders:
+            print(pipeline.finish(folder, progress).text)
+    return DONE
+
+
+def _verdict(folders: Sequence[str]) -> int:
+    from bayes_splat.saved_runs import load_run
+
+    for folder in folders:
+        print(f"{folder}: {load_run(folder).judge()[1].sentence}")
+    return DONE
+
+
+def _compare(overrides: Sequence[str]) -> int:
+    options, planned = compare_config.compose_compare(overrides)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat import compare
+
+    folders: Sequence[Path | str] = options.runs or ()
+    if planned:
+        folders = compare.run_samplers(planned, report=lambda text: print(text, file=sys.stderr))
+    print(compare.compare(folders, options).text)
+    return DONE
+
+
+def _thermalize(overrides: Sequence[str]) -> int:
+    plan = thermalize_config.compose_thermalize(overrides)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat import thermalize, thermalize_report
+    from bayes_splat.files import atomic_path
+
+    out = Path(plan.options.out)
+    with atomic_path(out / "config.yaml") as partial:  # a folder that refuses says so now
+        partial.write_text(plan.composed, encoding="utf-8")
+    runs: list[thermalize_report.Run] = []
+    rows: list[thermalize_report.Row] = []
+    try:
+        for run in thermalize.thermalize(plan, tell=lambda text: print(text, file=sys.stderr)):
+            runs.append(run)
+            rows.append(thermalize_report.row(run))
+            thermalize_report.write(out, runs, rows)
+    except KeyboardInterrupt:
+        if not rows:
+            raise
+        print("interrupted; the samplers that were done are below", file=sys.stderr)
+        print(thermalize_report.text(rows, out))
+        return INTERRUPTED
+    print(thermalize_report.text(rows, out))
+    return DONE if all(row.has_met for row in rows) else FAILED
+
+
 class _Parser(argparse.ArgumentParser):
     """Mistakes become our errors, so that they too are one sentence."""
 
@@ -117,7 +193,74 @@ def _parser() -> argparse.ArgumentParser:
     )
     reconstruct.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
     reconstruct.set_defaults(command=_reconstruct)
+    for name, command, wanted, text in (
+        ("finish", _finish, "folder", "write the results of a run that was killed"),
+        ("verdict", _verdict, "folder", "say of finished runs whether to trust them"),
+    ):
+        other = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        other.add_argument("overrides", nargs="+", metavar=wanted, help="out=<folder> of a run")
+        other.set_defaults(command=command)
+    compared = commands.add_parser(
+        "compare",
+        help="samplers on one scene and one budget, or earlier runs, side by side",
+        description="Compare samplers, or runs of different days: a table, trace, rank, "
+        "autocorrelation and ESS figures, maps, and a verdict each.",
+        epilog=_compare_explanation(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    compared.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    compared.set_defaults(command=_compare)
+    thermalized = commands.add_parser(
+        "thermalize",
+        help="how long samplers take to reach a posterior whose exact draw is known",
+        description="Teacher and student: draw a scene from the prior, photograph it, and see when "
+        "chains from the proposal meet chains that start at the scene itself. The exit code is 1 "
+        "if a sampler's energies do not meet within the budget.",
+        epilog=_thermalize_explanation(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    thermalized.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    thermalized.set_defaults(command=_thermalize)
     return parser
+
+
+def _thermalize_explanation() -> str:
+    parts = [
+        "options of thermalize, written key=value (here with their defaults):",
+        _options(thermalize_config.ThermalizeConfig),
+        f"\nsamplers: {', '.join(config.GROUPS['sampler'])}",
+        _paragraph(
+            "Any option of reconstruct but "
+            f"{', '.join(thermalize_config.NOT_HERE)} may follow: scene, model, proposal, "
+            "renderer, chains (of each start), warmup, seed; <sampler>.<option> goes to that "
+            "sampler.",
+            2,
+        ),
+        _paragraph(
+            "Energies meet at step t if their means over steps t/2 to t agree within two Monte "
+            "Carlo standard errors, keep agreeing up to step 2t, and never differ by four "
+            "afterwards.",
+            2,
+        ),
+        _THERMALIZE_EXAMPLES,
+    ]
+    return "\n".join(parts)
+
+
+def _compare_explanation() -> str:
+    samplers = ", ".join(config.GROUPS["sampler"])
+    parts = [
+        "options of compare, written key=value (here with their defaults):",
+        _options(compare_config.CompareConfig),
+        f"\nsamplers: {samplers}",
+        _paragraph(
+            "Any option of reconstruct but draws, time_limit and sampler may follow and goes to "
+            "every run; <sampler>.<option> goes to the run of that sampler.",
+            2,
+        ),
+        _COMPARE_EXAMPLES,
+    ]
+    return "\n".join(parts)
 
 
 def _explanation() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
@@ -21,103 +21,15 @@ from omegaconf.errors import OmegaConfBaseException
 from bayes_splat.errors import ConfigError
 from bayes_splat.models.settings import ModelConfig, PlaneSweepConfig
 from bayes_splat.options import Options, build, describe, option, unknown
+from bayes_splat.sampler_config import (
+    BlockMALAConfig,
+    GibbsConfig,
+    MALAConfig,
+    Sampler,
+    SGLDConfig,
+)
 
 _MANY = 1000
-
-
-@dataclass(kw_only=True)
-class GibbsConfig(Options):
-    """sampler=gibbs: depth by MALA and jumps, opacity and noise from their exact conditionals."""
-
-    section: ClassVar[str] = "sampler"
-
-    name: str = option("gibbs", "which sampler", choices=("gibbs",))
-    mala_steps: int = option(2, "MALA steps on the depths a sweep", at_least=1, at_most=_MANY)
-    step_size: float = option(0.02, "first step size of MALA; warmup adapts it", above=0)
-    target_acceptance_rate: float = option(
-        0.574, "acceptance rate that warmup aims at", above=0, below=1
-    )
-    jump_fraction: float = option(
-        0.25, "share of Gaussians a sweep that try a depth from the proposal", at_least=0, at_most=1
-    )
-    jump_rounds: int = option(
-        2,
-        "times a sweep that depths are tried from the proposal, and by a step",
-        at_least=1,
-        at_most=_MANY,
-    )
-    opacity_fraction: float = option(0.5, "share of opacities redrawn a sweep", above=0, at_most=1)
-    stretch_lengths: list[int] = option(
-        [2, 4, 8, 16],
-        "pixels of a scanline that move together, length after length; with model.prior="
-        "scanline_hmm and ihmm",
-        at_least=1,
-        length=(1, 16),
-    )
-
-
-@dataclass(kw_only=True)
-class MALAConfig(Options):
-    """sampler=mala: Langevin steps on everything at once, accepted or rejected."""
-
-    section: ClassVar[str] = "sampler"
-
-    name: str = option("mala", "which sampler", choices=("mala",))
-    step_size: float = option(0.02, "first step size; warmup adapts it", above=0)
-    target_acceptance_rate: float = option(
-        0.574, "acceptance rate that warmup aims at", above=0, below=1
-    )
-
-
-@dataclass(kw_only=True)
-class BlockMALAConfig(Options):
-    """sampler=block_mala: Langevin steps accepted block by block; noise from its conditional."""
-
-    section: ClassVar[str] = "sampler"
-
-    name: str = option("block_mala", "which sampler", choices=("block_mala",))
-    block_size: int = option(
-        16,
-        "side of the blocks, pixels; Gaussians that touch more never move",
-        at_least=8,
-        at_most=4096,
-    )
-    moves: int = option(4, "Langevin steps a partition into blocks", at_least=1, at_most=_MANY)
-    step_size: float = option(
-        0.1, "first step size, in units of the preconditioner; warmup adapts it", above=0
-    )
-    target_acceptance_rate: float = option(
-        0.574, "acceptance rate that warmup aims at", above=0, below=1
-    )
-    preconditioner: str = option(
-        "fisher",
-        "diagonal learned in warmup: inverse Fisher information, or none",
-        choices=("fisher", "none"),
-    )
-    jump_fraction: float = option(
-        0.25,
-        "share of Gaussians a sweep that try another depth bucket; 0: none do, and Langevin steps "
-        "carry depths over bucket edges, where the picture jumps",
-        at_least=0,
-        at_most=1,
-    )
-
-
-@dataclass(kw_only=True)
-class SGLDConfig(Options):
-    """sampler=sgld: Langevin steps on random parts of the photographs; fast, and biased."""
-
-    section: ClassVar[str] = "sampler"
-
-    name: str = option("sgld", "which sampler", choices=("sgld",))
-    step_size: float = option(0.001, "step size at the start of the schedule", above=0)
-    schedule: str = option(
-        "polynomial", "how the step size moves", choices=("constant", "polynomial", "cyclical")
-    )
-    period: int = option(50, "steps a cycle of schedule=cyclical", at_least=2, at_most=1_000_000)
-    batch_fraction: float = option(
-        0.25, "share of the context pixels rendered a step", above=0, at_most=1
-    )
 
 
 @dataclass(kw_only=True)
@@ -130,8 +42,6 @@ class RendererConfig(Options):
         "auto", "what draws the pictures", choices=("auto", "cpu", "cuda", "reference")
     )
 
-
-Sampler = GibbsConfig | MALAConfig | BlockMALAConfig | SGLDConfig
 
 GROUPS: dict[str, dict[str, type[Options]]] = {
     "proposal": {"plane_sweep": PlaneSweepConfig},
@@ -198,6 +108,24 @@ class RunConfig(Options):
     time_limit: float | None = option(
         None, "seconds of sampling after which the run stops and keeps what it has", above=0
     )
+    sampling_limit: float | None = option(
+        None,
+        "seconds of draws, warmup not counted, after which the run is complete with what it has",
+        above=0,
+    )
+    save: list[str] = option(
+        ["all"],
+        "sites whose draws are kept in posterior.nc, such as [depth,noise_scale]; or all, or none",
+        length=(1, _MANY),
+    )
+    save_dtype: str = option(
+        "float32", "precision of kept draws", choices=("float16", "float32", "float64")
+    )
+    on_failure: str = option(
+        "stop_chain",
+        "what happens to a chain that is no longer finite; the others go on in any case but raise",
+        choices=("continue", "stop_chain", "restart_chain", "raise"),
+    )
     threads: int | None = option(
         None, "threads of PyTorch; null: its own choice. Results do not depend on it", at_least=1
     )
@@ -249,6 +177,37 @@ def compose_config(overrides: Sequence[str] = ()) -> tuple[RunConfig, DictConfig
     return build(RunConfig, values, **groups), tree
 
 
+def load_saved(path: Path | str) -> tuple[RunConfig, str]:
+    """The options of an earlier run, from the ``config.yaml`` beside its results.
+
+    Returns:
+        The checked options, and the file's text.
+
+    Raises:
+        ConfigError: there is no such file, or it is not one of this version.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        values = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+    except (OSError, UnicodeDecodeError, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(
+            f"{path} cannot be read as the options of a run: {_line(error)}"
+        ) from error
+    if not isinstance(values, dict) or not set(GROUPS) <= set(values):
+        raise ConfigError(
+            f"{path} does not hold the options of a run; it needs {', '.join(GROUPS)}"
+        )
+    known = cast(dict[str, Any], values)
+    groups = {}
+    for group, choices in GROUPS.items():
+        section = known.pop(group)
+        name = section.get("name", next(iter(choices)))
+        if name not in choices:
+            raise ConfigError(f"{path}: {group}={name} is none of {', '.join(choices)}")
+        groups[group] = build(choices[name], section)
+    return build(RunConfig, known, **groups), text
+
+
 def _split(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
@@ -277,6 +236,8 @@ def _readable(key: str, value: str, choices: Mapping[str, type[Options]]) -> str
     if section and name == "name":
         raise ConfigError(f"{key}={value} does not choose a {section}; write {section}={value}")
     entry = entries[name]
+    if entry.is_list_of_text and value[:1] != "[":
+        value = f"[{value}]"
     if entry.is_free_text and not (entry.is_optional and value == "null"):
         value = _quoted(value)
     _require_one_value(key, value)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import fft, special, stats
 
 _MIN_DRAWS = 4
-_CHUNK = 2**22  # numbers worked on at once: bounds the memory to some hundred megabytes
+_CHUNK = 2**20  # numbers worked on at once: bounds the memory to some ten megabytes
 
 _Series = NDArray[np.float64]  # [quantity, chain, draw]
 
@@ -45,6 +45,35 @@ def ess_tail(draws: Float[np.ndarray, "chain draw *quantity"]) -> Float[np.ndarr
 def mcse_mean(draws: Float[np.ndarray, "chain draw *quantity"]) -> Float[np.ndarray, " *quantity"]:
     """Monte Carlo standard error of the mean, in the unit of the draws."""
     return _over_quantities(_mcse_mean, draws)
+
+
+def ess_of_chains(
+    draws: Float[np.ndarray, "chain draw *quantity"],
+) -> Float[np.ndarray, " *quantity"]:
+    """Effective sample size of one chain on its own, the mean over chains.
+
+    It looks at each chain's autocorrelation and not at whether chains agree: chains that mix, each
+    in a mode of its own, have a high one.
+    """
+    return _over_quantities(_ess_of_chains, draws)
+
+
+def drift(draws: Float[np.ndarray, "chain draw *quantity"]) -> Float[np.ndarray, " *quantity"]:
+    """p-value of the hypothesis that chains do not move in a common direction.
+
+    The means of each chain's second half minus its first, tested against zero by Student's t over
+    the chains, which are independent however slowly each moves. NaN for fewer than 3 chains.
+    """
+    return _over_quantities(_drift, draws, min_chains=3)
+
+
+def autocorrelation(
+    draws: Float[np.ndarray, "chain draw"],
+) -> Float[np.ndarray, "chain lag"]:
+    """Autocorrelation of every chain about its own mean; NaN for a chain that stands still."""
+    covariance = _autocovariance(np.asarray(draws, dtype=np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(covariance / covariance[:, :1])
 
 
 def _over_quantities(
@@ -156,3 +185,20 @@ def _ess_tail(series: _Series) -> NDArray[np.float64]:
 def _mcse_mean(series: _Series) -> NDArray[np.float64]:
     std = series.std(axis=(1, 2), ddof=1)
     return np.asarray(std / np.sqrt(_ess(_split(series))))
+
+
+def _ess_of_chains(series: _Series) -> NDArray[np.float64]:
+    size, num_chains, num_draws = series.shape
+    alone = _z_scores(series).reshape(size * num_chains, 1, num_draws)
+    return np.asarray(_ess(alone).reshape(size, num_chains).mean(1))
+
+
+def _drift(series: _Series) -> NDArray[np.float64]:
+    num_chains, num_draws = series.shape[1:]
+    scores = _z_scores(series)
+    half = num_draws // 2
+    moved = scores[..., -half:].mean(-1) - scores[..., :half].mean(-1)
+    error = moved.std(-1, ddof=1) / math.sqrt(num_chains)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.abs(moved.mean(-1)) / error
+    return np.asarray(2 * stats.t.sf(ratio, num_chains - 1))

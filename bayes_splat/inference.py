@@ -1,10 +1,10 @@
 """From a splat model to posterior draws: the one place where models and samplers meet."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
-from bayes_splat.config import BlockMALAConfig, GibbsConfig, MALAConfig, Sampler, SGLDConfig
 from bayes_splat.errors import ConfigError
 from bayes_splat.models import noise_gibbs, transition_gibbs
 from bayes_splat.models.bucket_offsets import BucketOffsets
@@ -12,19 +12,24 @@ from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.minibatch import TileBatches
 from bayes_splat.models.noise_gibbs import NoiseGibbs
 from bayes_splat.models.opacity_gibbs import OpacityGibbs
+from bayes_splat.models.patch_moves import PatchMoves
 from bayes_splat.models.scanline_moves import ScanlineMoves
+from bayes_splat.models.site_sweep import SiteSweep
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.models.tile_blocks import TileBlocks
 from bayes_splat.models.transition_gibbs import TransitionGibbs
+from bayes_splat.sampler_config import BlockMALAConfig, GibbsConfig, MALAConfig, Sampler, SGLDConfig
 from bayes_splat.samplers import sampling, schedules
 from bayes_splat.samplers.base import Block, Constrain, Generators, Kernel, Position
 from bayes_splat.samplers.block_mala import BlockMALA
+from bayes_splat.samplers.failures import Failure, FailurePolicy
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
 from bayes_splat.samplers.mala import MALA
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import Minibatches, PyroTarget
 from bayes_splat.samplers.sampling import Draws, Progress
 from bayes_splat.samplers.sgld import SGLD
+from bayes_splat.samplers.store import Store
 
 
 def sample_posterior(
@@ -38,18 +43,24 @@ def sample_posterior(
     seed: int = 0,
     time_limit: float | None = None,
     progress: Progress | None = None,
-    checkpoint: Callable[[Draws], None] | None = None,
+    store: Store | None = None,
+    dtype: torch.dtype = torch.float32,
+    sampling_limit: float | None = None,
+    on_failure: FailurePolicy | None = None,
+    report: Callable[[Failure], None] | None = None,
 ) -> Draws:
     """Draw depths, opacities and noise scales given the photographs.
 
     Args:
         model: what is believed and seen.
-        sampler: settings; None is the composed default (depth moves, MALA, exact Gibbs).
+        sampler: settings; None is the composed default (site sweeps, patch moves, exact noise; with
+            a Markov prior, moves of scanlines in place of the former two).
         chains, draws, warmup, thinning: as in ``samplers.sampling.sample``.
         seed: the same seed gives the same draws.
         time_limit: seconds after which the run ends with what it has.
         progress: told after every step.
-        checkpoint: given the draws so far now and then.
+        store, dtype, on_failure, report: as in ``samplers.sampling.sample``.
+        sampling_limit: seconds of draws, warmup not counted, that complete the run.
     """
     target = PyroTarget(model, vectorized=True)
     generators = make_generators(seed, chains)
@@ -62,8 +73,12 @@ def sample_posterior(
         thinning=thinning,
         constrain=_kept_sites(model, target),
         progress=progress,
-        checkpoint=checkpoint,
+        store=store,
+        dtype=dtype,
         deadline_seconds=time_limit,
+        sampling_seconds=sampling_limit,
+        on_failure=on_failure,
+        report=report,
     )
 
 
@@ -116,23 +131,42 @@ def _kept_sites(model: SplatModel, target: PyroTarget) -> Constrain:
 
 
 def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig) -> list[Block]:
-    offsets = KernelBlock(
-        "depth",
-        MALA(
+    """What the settings name; under a Markov prior, blocks that know it.
+
+    Site sweeps and patch moves know independent and smooth priors only. A Markov prior leaves them
+    out and composes jumps, stretches of scanlines, MALA inside the buckets, opacities, transitions
+    and noise; of these, jumps, MALA and opacities that
+    the settings switch off get a quarter, two steps and a half.
+    """
+    if model.is_markov:
+        sampler = _in_place_of_sites(sampler)
+    found: list[Block] = [SiteSweep(model)] if sampler.sites else []
+    if sampler.patch_sizes:
+        found.append(PatchMoves(model, tuple(sampler.patch_sizes)))
+    found += _jumps(model, sampler.jump_fraction, sampler.jump_rounds)
+    found += _stretches(model, sampler.stretch_lengths)
+    if sampler.mala_steps > 0:
+        kernel = MALA(
             target,
             step_size=sampler.step_size,
             target_acceptance_rate=sampler.target_acceptance_rate,
-        ),
-        BucketOffsets(target, model.proposal.num_buckets),
-        num_steps=sampler.mala_steps,
+        )
+        offsets = BucketOffsets(target, model.proposal.num_buckets)
+        found.append(KernelBlock("depth", kernel, offsets, num_steps=sampler.mala_steps))
+    if sampler.opacity_fraction > 0:
+        found.append(OpacityGibbs(model, sampler.opacity_fraction))
+    return [*found, *_transitions(model), NoiseGibbs(model)]
+
+
+def _in_place_of_sites(sampler: GibbsConfig) -> GibbsConfig:
+    return replace(
+        sampler,
+        sites=False,
+        patch_sizes=[],
+        jump_fraction=sampler.jump_fraction or 0.25,
+        mala_steps=sampler.mala_steps or 2,
+        opacity_fraction=sampler.opacity_fraction or 0.5,
     )
-    return [
-        *_jumps(model, sampler.jump_fraction, sampler.jump_rounds),
-        *_scanlines(model, sampler.stretch_lengths),
-        offsets,
-        OpacityGibbs(model, sampler.opacity_fraction),
-        NoiseGibbs(model),
-    ]
 
 
 def _block_mala_blocks(model: SplatModel, sampler: BlockMALAConfig) -> list[Block]:
@@ -152,8 +186,9 @@ def _block_mala_blocks(model: SplatModel, sampler: BlockMALAConfig) -> list[Bloc
     )
     return [
         *_jumps(model, sampler.jump_fraction, rounds=1),
-        *_scanlines(model, GibbsConfig().stretch_lengths),
+        *_stretches(model, GibbsConfig().stretch_lengths),
         KernelBlock("blocks", kernel, parts),
+        *_transitions(model),
         NoiseGibbs(model),
     ]
 
@@ -168,12 +203,16 @@ def _jumps(model: SplatModel, fraction: float, rounds: int) -> list[Block]:
     ]
 
 
-def _scanlines(model: SplatModel, lengths: Sequence[int]) -> list[Block]:
-    """Moves of whole stretches of a scanline, and of what rules them."""
+def _stretches(model: SplatModel, lengths: Sequence[int]) -> list[Block]:
+    """Moves of whole stretches of a scanline, where a Markov prior couples them."""
     if not model.is_markov:
         return []
-    moves = [ScanlineMoves(model, length, name=f"scanline_{length}") for length in lengths]
-    return [*moves, TransitionGibbs(model)]
+    return [ScanlineMoves(model, length, name=f"scanline_{length}") for length in lengths]
+
+
+def _transitions(model: SplatModel) -> list[Block]:
+    """Exact draws of what rules the scanlines."""
+    return [TransitionGibbs(model)] if model.is_markov else []
 
 
 def _schedule(sampler: SGLDConfig) -> schedules.Schedule:

@@ -122,6 +122,11 @@ class Entry(NamedTuple):
         """Whether any text will do: paths and names."""
         return _parts(self.annotation)[1] is str and self.rule.choices is None
 
+    @property
+    def is_list_of_text(self) -> bool:
+        """Whether it is a list of words."""
+        return _parts(self.annotation)[1:] == (list, str)
+
 
 def describe(cls: type[Options]) -> list[Entry]:
     """The options of a group, in the order of their fields; fields that are groups are left out."""
@@ -229,5 +234,6 @@ def _words(annotation: Any) -> str:
     is_optional, kind, item = _parts(annotation)
     noun = nouns.get(item, str(item))
     article = "" if item in (bool, str) else "a "
-    words = f"a list of {noun}s such as [0,1]" if kind is list else article + noun
+    example = "[a,b]" if item is str else "[0,1]"
+    words = f"a list of {noun}s such as {example}" if kind is list else article + noun
     return words + (" or null" if is_optional else "")

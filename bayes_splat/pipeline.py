@@ -2,13 +2,16 @@
 
 import json
 import platform
+import shutil
+import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
@@ -17,22 +20,29 @@ from bayes_splat import (
     arviz_bridge,
     diagnostics,
     export,
-    metrics,
     report,
     results,
     site_table,
     view_choice,
 )
-from bayes_splat.config import RunConfig
-from bayes_splat.diagnostics import PixelDiagnostics, PixelGrid, Verdict
+from bayes_splat.config import RunConfig, load_saved
+from bayes_splat.diagnostics import PixelDiagnostics
+from bayes_splat.draw_arrays import DrawArray
+from bayes_splat.errors import ConfigError, OutputError
 from bayes_splat.files import atomic_path, output_error
 from bayes_splat.inference import sample_posterior
 from bayes_splat.models import plane_sweep
 from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.predictions import PixelDraws, judge, mean_scene, photographs, predict, score
 from bayes_splat.rendering.renderer import CountingRenderer, make_renderer
-from bayes_splat.samplers.sampling import Draws
-from bayes_splat.types import Gaussians, Views
-from bayes_splat.uncertainty import Prediction, PredictionAccumulator, combine_channels
+from bayes_splat.samplers.failures import Action, FailurePolicy
+from bayes_splat.samplers.sampling import Draws, stored_draws
+from bayes_splat.samplers.store import DiskStore, Store
+from bayes_splat.types import Views
+from bayes_splat.uncertainty import Prediction
+
+SITES = ("depth", "opacity", "noise_scale")
+"""What every model of this library samples; pictures are made of these."""
 
 
 class Progress(Protocol):
@@ -64,28 +74,19 @@ class RunSummary:
     scores: dict[str, Any]
 
 
-class PixelDraws(NamedTuple):
-    """Renders of every draw at chosen target pixels.
+class _Job(NamedTuple):
+    """What is the same before and after sampling."""
 
-    Attributes:
-        grid: the pixels.
-        color: [chain draw pixel 3]; depth, alpha: [chain draw pixel]; float32.
-    """
-
-    grid: PixelGrid
-    color: np.ndarray
-    depth: np.ndarray
-    alpha: np.ndarray
+    config: RunConfig
+    out: Path
+    targets: Views
+    model: SplatModel
+    renderer: CountingRenderer
+    started: float
 
 
-GRID_PIXELS = 1024
-"""Target pixels, over all target views, whose chains are judged."""
-
-MAP_PIXELS = 8192
-"""Most target pixels in the R-hat maps."""
-
-CHECKPOINT = "draws.partial.npz"
-"""Written about once a minute while chains run; gone once the results are complete."""
+DRAWS = "draws"
+"""Folder below that of the results into which draws go as they come; gone when all is written."""
 
 
 def reconstruct(config: RunConfig, composed: str, progress: Progress) -> RunSummary:
@@ -99,212 +100,168 @@ def reconstruct(config: RunConfig, composed: str, progress: Progress) -> RunSumm
     Raises:
         BayesSplatError: anything about the input that the user can mend.
     """
+    job = _prepare(config, progress)
+    _write_text(job.out / "config.yaml", composed)
+    progress.message(
+        f"sampling {len(job.model.proposal)} Gaussians in {config.chains} chains by "
+        f"{config.sampler.name}"
+    )
+    try:
+        with DiskStore(job.out / DRAWS) as store:
+            draws = sample_posterior(
+                job.model,
+                config.sampler,
+                chains=config.chains,
+                draws=config.draws,
+                warmup=config.warmup,
+                thinning=config.thinning,
+                seed=config.seed,
+                time_limit=config.time_limit,
+                sampling_limit=config.sampling_limit,
+                progress=progress,
+                store=store,
+                dtype=getattr(torch, config.save_dtype),
+                on_failure=FailurePolicy(cast(Action, config.on_failure)),
+                report=lambda failure: progress.message(str(failure)),
+            )
+            if not draws.num_draws:
+                raise KeyboardInterrupt  # before the first draw: there is nothing to keep
+            return _finish(job, draws, store, progress)
+    except OSError as error:
+        raise output_error(error.filename or job.out / DRAWS, error) from error
+
+
+def finish(folder: Path | str, progress: Progress) -> RunSummary:
+    """Write the results of a run that was killed, from the draws that it left on disk.
+
+    Args:
+        folder: its ``out``.
+        progress: told what happens.
+
+    Raises:
+        OutputError: there are no draws.
+        BayesSplatError: as ``reconstruct``.
+    """
+    out = Path(folder)
+    try:
+        draws = stored_draws(out / DRAWS)
+    except ValueError as error:
+        raise OutputError(
+            f"{out} holds no unfinished draws: give the out=<folder> of a run that was killed "
+            f"while it sampled, in which a folder {DRAWS} is left."
+        ) from error
+    config, _ = load_saved(out / "config.yaml")
+    job = _prepare(replace(config, out=str(out)), progress)
+    progress.message(f"found {draws.num_draws} draws of {len(draws.is_whole)} chains")
+    with DiskStore(out / DRAWS / "pixels") as store:
+        return _finish(job, draws, store, progress)
+
+
+def _prepare(config: RunConfig, progress: Progress) -> _Job:
+    """Photographs, proposal and model."""
     started = time.perf_counter()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     context, targets = view_choice.load_views(config)
     out = _output_folder(config)
-    _write_text(out / "config.yaml", composed)
-
     progress.message(f"proposing depths for {len(context)} views by {config.proposal.name}")
     proposal = plane_sweep.propose(context, config.proposal)
     renderer = CountingRenderer(make_renderer(config.renderer.name))
     model = SplatModel(proposal, context, renderer, config.model)
-    progress.message(
-        f"sampling {len(proposal)} Gaussians in {config.chains} chains by {config.sampler.name}"
-    )
-    draws = sample_posterior(
-        model,
-        config.sampler,
-        chains=config.chains,
-        draws=config.draws,
-        warmup=config.warmup,
-        thinning=config.thinning,
-        seed=config.seed,
-        time_limit=config.time_limit,
-        progress=progress,
-        checkpoint=lambda found: _save_checkpoint(out / CHECKPOINT, found),
-    )
-    counted = {"sampling": vars(renderer.count).copy()}
-    if not draws.stats:
-        raise KeyboardInterrupt  # before the first draw: there is nothing to keep
+    _check_saved_sites(config.save)
+    return _Job(config, out, targets, model, renderer, started)
 
+
+def _finish(job: _Job, draws: Draws, store: Store, progress: Progress) -> RunSummary:
+    """Everything after sampling."""
+    config, out, targets = job.config, job.out, job.targets
+    counted = {"sampling": vars(job.renderer.count).copy()}
+    peak = peak_memory()
     progress.message(f"rendering {len(targets)} target views for every draw")
-    prediction, pixels, mapped = predict(model, draws, targets)
-    counted["all"] = vars(renderer.count).copy()
-    judged, verdict = judge(pixels, targets, draws)
-    scores = score(model, draws, prediction, judged, targets)
-    seconds = time.perf_counter() - started
+    prediction, pixels, mapped = predict(job.model, draws, targets, store)
+    counted["all"] = vars(job.renderer.count).copy()
+    judged, found = judge(pixels, targets, draws)
+    scores = score(job.model, draws, prediction, judged, targets)
+    seconds = time.perf_counter() - job.started
+    sampling = {name: value for name, value in draws.seconds.items() if np.isfinite(value)}
     run = {
+        "sampler": config.sampler.name,
         "seed": config.seed,
         "versions": _versions(),
-        "seconds": {**draws.seconds, "rest": seconds - sum(draws.seconds.values())},
+        "seconds": {**draws.seconds, "rest": seconds - sum(sampling.values())},
         "num_chains": judged.num_chains,
         "num_draws": judged.num_draws,
         "renders": counted,
+        "peak_memory": peak,
         "scores": scores,
-        "verdict": verdict.sentence,
-        "is_converged": verdict.is_converged,
+        "failures": [str(failure) for failure in draws.failures],
+        "verdict": found.sentence,
+        "advice": found.advice,
+        "is_converged": found.is_converged,
         "is_interrupted": draws.is_interrupted,
         "threads": torch.get_num_threads(),
     }
     # The summary first, the largest file last: a full disk then costs the least.
     _write_text(out / "run.json", json.dumps(_without_nan(run), indent=2))
-    _write(out, model, draws, prediction, pixels, mapped, judged, targets, config.seed)
-    (out / CHECKPOINT).unlink(missing_ok=True)
+    _write(job, draws, prediction, pixels, mapped, judged)
+    shutil.rmtree(out / DRAWS, ignore_errors=True)
     text = report.summary_text(
-        prediction, judged, verdict, out=out, seconds=seconds, images=_photographs(targets)
+        prediction, judged, found, out=out, seconds=seconds, images=photographs(targets)
     )
     return RunSummary(text, out, draws.is_interrupted, scores)
 
 
-def predict(
-    model: SplatModel, draws: Draws, targets: Views
-) -> tuple[Prediction, PixelDraws, PixelDraws]:
-    """Render the target views for every draw, one at a time.
-
-    Returns:
-        The maps, and the renders of every draw at two fixed grids of pixels: the one that is
-        judged, and a finer one for maps of R-hat.
-    """
-    accumulator = PredictionAccumulator(targets.images)
-    height, width = targets.cameras.image_shape
-    grids = [
-        diagnostics.fixed_grid((height, width), len(targets), most)
-        for most in (GRID_PIXELS, MAP_PIXELS)
-    ]
-    kept: list[list[tuple[torch.Tensor, ...]]] = [[], []]
-    for index in range(draws.sites["depth"].shape[1]):
-        depth, opacity, noise_scale = (
-            draws.sites[name][:, index].double() for name in ("depth", "opacity", "noise_scale")
-        )
-        with torch.no_grad():
-            rendering = model.render(depth, opacity, targets.cameras)
-        # A view that was never photographed gets the context views' mean noise variance.
-        noise = noise_scale.square().reshape(len(depth), -1).mean(-1).sqrt()
-        accumulator.add(rendering, noise)
-        for grid, rows in zip(grids, kept, strict=True):
-            rows.append(tuple(v[:, grid.view, grid.row, grid.column] for v in rendering))
-    judged, mapped = (
-        PixelDraws(grid, *(torch.stack(v, dim=1).float().numpy() for v in zip(*rows, strict=True)))
-        for grid, rows in zip(grids, kept, strict=True)
-    )
-    return accumulator.result(), judged, mapped
-
-
-def judge(pixels: PixelDraws, targets: Views, draws: Draws) -> tuple[PixelDiagnostics, Verdict]:
-    """Diagnostics at the grid of target pixels, and the verdict on the run."""
-    found = diagnostics.diagnose_pixels(pixels.color, pixels.depth)
-    verdict = diagnostics.verdict(
-        found,
-        pixels.grid,
-        targets.cameras.image_shape,
-        targets.names,
-        num_diverging=int(draws.stats["diverging"].sum()),
-        is_interrupted=draws.is_interrupted,
-    )
-    return found, verdict
-
-
-def score(
-    model: SplatModel,
-    draws: Draws,
-    prediction: Prediction,
-    judged: PixelDiagnostics,
-    targets: Views,
-) -> dict[str, Any]:
-    """The figures of merit on the target views.
-
-    How far chains have converged; by how many dB pictures change in the order of viewers, who sort
-    by centres; and where the targets were photographed, per view: PSNR (dB) of the mean and of the
-    proposal's mode, AUSE and the value of a random order, Spearman of error and spread of draws;
-    over all views: coverage of the 90 % interval and NLL (nats a channel).
-    """
-    judged_rhat = judged.statistics.rhat[judged.is_judged]
-    passed = diagnostics.has_converged(judged.statistics)[judged.is_judged]
-    scores = {
-        "worst_rhat": judged.worst_rhat,
-        "least_ess": judged.least_ess,
-        "median_rhat": diagnostics.nan_extreme(np.median, judged_rhat),
-        "median_ess": diagnostics.nan_extreme(
-            np.median, judged.statistics.ess_bulk[judged.is_judged]
-        ),
-        "converged_share": float(passed.mean()) if passed.size else 0.0,
-        "psnr_between_orders": _psnr_between_orders(model, draws, targets),
-    }
-    photographs = _photographs(targets)
-    if photographs is None or prediction.pit is None or prediction.nll is None:
-        return scores
-    truth = photographs.transpose(0, 2, 3, 1)
-    proposal = model.proposal
-    mode = proposal.mode()[None].double(), proposal.opacities[None].double()
-    with torch.no_grad():
-        plain = model.render(*mode, targets.cameras).colors[0].numpy()
-    error = np.abs(prediction.mean - truth).mean(-1)
-    std = combine_channels(prediction.std)
-    spread = combine_channels(prediction.epistemic_std)
-    return scores | {
-        "psnr": [metrics.psnr(a, b) for a, b in zip(prediction.mean, truth, strict=True)],
-        "psnr_of_mode": [metrics.psnr(a, b) for a, b in zip(plain, truth, strict=True)],
-        "coverage_90": metrics.coverage_from_pit(prediction.pit, 0.9),
-        "ause_mae": [metrics.ause(e, s) for e, s in zip(error, std, strict=True)],
-        "random_ause_mae": [metrics.random_ause(e) for e in error],
-        "spearman": [metrics.spearman(e, s) for e, s in zip(error, spread, strict=True)],
-        "nll": float(np.nanmean(prediction.nll)),
-    }
-
-
-def _psnr_between_orders(model: SplatModel, draws: Draws, targets: Views) -> float:
-    """PSNR of the last draws' pictures in the model's order against the order of centres."""
-    depth, opacity = (draws.sites[name][:, -1].double() for name in ("depth", "opacity"))
-    with torch.no_grad():
-        ours = model.render(depth, opacity, targets.cameras).colors
-        theirs = model.renderer.render(model.gaussians(depth, opacity), targets.cameras).colors
-    return metrics.psnr(ours.numpy(), theirs.numpy())
-
-
 def _write(
-    out: Path,
-    model: SplatModel,
+    job: _Job,
     draws: Draws,
     prediction: Prediction,
     pixels: PixelDraws,
     mapped: PixelDraws,
     judged: PixelDiagnostics,
-    targets: Views,
-    seed: int,
 ) -> None:
     """Pictures, tables, the scene and the draws."""
-    sites = {name: values.numpy() for name, values in draws.sites.items()}
+    out, targets = job.out, job.targets
+    sites = {name: DrawArray(draws.sites, name, pixels.chains) for name in draws.sites}
     site_table.write_table(out / "summary.csv", site_table.site_table(sites, judged))
-    export.write_ply(out / "scene.ply", mean_scene(model, draws))
+    export.write_ply(out / "scene.ply", mean_scene(job.model, draws))
     shape = (len(targets), *targets.cameras.image_shape)
-    found = diagnostics.diagnose_pixels(mapped.color, mapped.depth, summarise=diagnostics.only_rhat)
     report.write_targets(
         out,
         targets.names,
         prediction,
-        images=_photographs(targets),
-        rhat=diagnostics.rhat_map(found, mapped.grid, shape),
+        images=photographs(targets),
+        rhat=diagnostics.rhat_map(mapped.diagnose(is_map=True), mapped.grid, shape),
     )
-    results.save(to_arviz(model, draws, pixels, targets, seed=seed), out / "posterior.nc")
+    parts = _parts(job.model, draws, pixels, targets, job.config.save, job.config.seed)
+    results.write(out / "posterior.nc", **parts)
 
 
 def to_arviz(
     model: SplatModel, draws: Draws, pixels: PixelDraws, targets: Views, *, seed: int = 0
 ) -> arviz_bridge.Container:
-    """Draws, statistics, data and rendered target pixels as ArviZ groups."""
-    return results.build(
-        sites=draws.sites,
-        stats=draws.stats,
-        warmup_stats=draws.warmup_stats,
-        context=model.views,
-        targets=targets,
-        grid=pixels.grid,
-        color=pixels.color,
-        depth=pixels.depth,
-        alpha=pixels.alpha,
-        constants={
+    """Draws, statistics, data and rendered target pixels as ArviZ groups, in memory."""
+    return results.build(**_parts(model, draws, pixels, targets, ["all"], seed))
+
+
+def _parts(
+    model: SplatModel,
+    draws: Draws,
+    pixels: PixelDraws,
+    targets: Views,
+    save: Sequence[str],
+    seed: int,
+) -> dict[str, Any]:
+    """What goes into ``posterior.nc``."""
+    kept = [name for name in draws.sites if name in save or "all" in save]
+    return {
+        "sites": {name: DrawArray(draws.sites, name) for name in kept},
+        "stats": dict(draws.stats),
+        "warmup_stats": dict(draws.warmup_stats),
+        "context": model.views,
+        "targets": targets,
+        "grid": pixels.grid,
+        **{name: pixels.array(name) for name in ("color", "depth", "alpha")},
+        "constants": {
             "mode_depth": (("gaussian",), model.proposal.mode().numpy()),
             "bucket_probabilities": (
                 ("gaussian", "bucket"),
@@ -312,14 +269,31 @@ def to_arviz(
             ),
             "seed": ((), seed),
         },
-    )
+        "attrs": {
+            "is_interrupted": draws.is_interrupted,
+            "failures": "; ".join(map(str, draws.failures)),
+            **{f"seconds_{name}": value for name, value in draws.seconds.items()},
+        },
+    }
 
 
-def mean_scene(model: SplatModel, draws: Draws) -> Gaussians:
-    """One scene for viewers: posterior median depth and mean opacity of every Gaussian."""
-    depth = draws.sites["depth"].flatten(0, 1).median(0).values
-    opacity = draws.sites["opacity"].flatten(0, 1).mean(0)
-    return model.proposal.gaussians(depth, opacity)
+def peak_memory() -> float | None:
+    """Most main memory that this process has held so far, in MB; None where nobody counts."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+def _check_saved_sites(save: Sequence[str]) -> None:
+    known = [*SITES, "all", "none"]
+    unknown = [name for name in save if name not in known]
+    if unknown or (len(save) > 1 and {"all", "none"} & set(save)):
+        raise ConfigError(
+            f"save is {list(save)} but must be all, none, or a list out of {', '.join(SITES)}"
+        )
 
 
 def _output_folder(config: RunConfig) -> Path:
@@ -335,12 +309,6 @@ def _output_folder(config: RunConfig) -> Path:
     return out
 
 
-def _save_checkpoint(path: Path, draws: Draws) -> None:
-    arrays = {name: values.numpy() for name, values in {**draws.sites, **draws.stats}.items()}
-    with atomic_path(path) as partial, partial.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
-
-
 def _without_nan(value: Any) -> Any:
     """JSON has no NaN and no infinity: they become null."""
     if isinstance(value, dict):
@@ -353,11 +321,6 @@ def _without_nan(value: Any) -> Any:
 def _write_text(path: Path, text: str) -> None:
     with atomic_path(path) as partial:
         partial.write_text(text + "\n", encoding="utf-8")
-
-
-def _photographs(views: Views) -> np.ndarray | None:
-    """Images of the views; None where there are none (a new view that nobody photographed)."""
-    return None if bool(views.images.isnan().all()) else np.asarray(views.images.numpy())
 
 
 def _versions() -> dict[str, str]:

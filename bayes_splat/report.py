@@ -17,9 +17,10 @@ from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from bayes_splat import metrics
-from bayes_splat.diagnostics import PixelDiagnostics, Verdict
+from bayes_splat.diagnostics import PixelDiagnostics
 from bayes_splat.files import atomic_path
 from bayes_splat.uncertainty import Prediction, combine_channels
+from bayes_splat.verdict import Verdict
 
 COLOR_STD_LABEL = "standard deviation of colour (0-1)"
 RHAT_STEPS = (1.0, 1.01, 1.05, 1.1, 1.2, 1.5)
@@ -32,7 +33,7 @@ _LONG_SIDE = 4.6  # inches of a single map
 _SMALLEST = 512  # pixels on the long side below which plain pictures are enlarged
 
 
-class _Map(NamedTuple):
+class Map(NamedTuple):
     """One picture of a figure: a photograph, or values with the colours that stand for them."""
 
     title: str
@@ -80,8 +81,8 @@ def write_targets(
         maps = view_maps(prediction, i)
         _write_picture(folder / "mean.png", maps["mean"])
         for name, drawn in _single_maps(maps, depth_unit).items():
-            _save_figure(folder / f"{name}.png", _single_figure(drawn))
-        _save_figure(
+            save_figure(folder / f"{name}.png", _single_figure(drawn))
+        save_figure(
             folder / "panel.png", panel_figure(names[i], maps, photo, view_rhat, depth_unit)
         )
         known = {"photo": photo, "rhat": view_rhat}
@@ -120,37 +121,39 @@ def panel_figure(
     std = combine_channels(maps["std"])
     error = None if photo is None else combine_channels(maps["mean"] - photo)
     both = std if error is None else np.concatenate([std.ravel(), error.ravel()])
-    scale = Normalize(0, _upper(both))
+    scale = Normalize(0, upper_end(both))
     singles = _single_maps(maps, depth_unit)
-    mean = _Map("posterior mean", maps["mean"])
-    std_map = singles["std"]._replace(norm=scale, extend=_extend(std, scale), label="colour (0-1)")
+    mean = Map("posterior mean", maps["mean"])
+    std_map = singles["std"]._replace(
+        norm=scale, extend=open_ends(std, scale), label="colour (0-1)"
+    )
     if photo is None or error is None:
         drawn = [
             mean,
             std_map,
             singles["depth"],
             singles["depth_std"]._replace(label=f"depth ({depth_unit})"),
-            _Map("mean alpha", maps["alpha_mean"], colormaps["gray"], Normalize(0, 1)),
+            Map("mean alpha", maps["alpha_mean"], colormaps["gray"], Normalize(0, 1)),
         ]
     else:
-        error_map = _Map(
+        error_map = Map(
             "absolute error",
             error,
             colormaps["magma"],
             scale,
             "colour (0-1)",
-            _extend(error, scale),
+            open_ends(error, scale),
         )
-        drawn = [_Map("photograph", photo), mean, error_map, std_map, singles["depth"]]
+        drawn = [Map("photograph", photo), mean, error_map, std_map, singles["depth"]]
     if rhat is not None:
-        drawn.append(_rhat_map(rhat))
+        drawn.append(rhat_picture(rhat))
 
     height, width = std.shape
     cell = 3.4 * np.array([width, height]) / max(height, width)
     figure = Figure(figsize=(3 * (cell[0] + 0.9), 2 * (cell[1] + 0.45) + 0.4), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     for axis, item in zip(axes, drawn, strict=False):
-        _draw(axis, item)
+        draw_map(axis, item)
     for axis in axes[len(drawn) :]:
         axis.set_axis_off()
     figure.suptitle(_headline(name, maps, photo))
@@ -222,49 +225,50 @@ def folder_names(names: Sequence[str]) -> list[str]:
     return result
 
 
-def _single_maps(maps: dict[str, np.ndarray], depth_unit: str) -> dict[str, _Map]:
+def _single_maps(maps: dict[str, np.ndarray], depth_unit: str) -> dict[str, Map]:
     """The maps that have a file of their own, by its name."""
     std = combine_channels(maps["std"])
-    scale = Normalize(0, _upper(std))
+    scale = Normalize(0, upper_end(std))
     depth, depth_std = maps["depth_mean"], maps["depth_std"]
     near, far = _range(depth)
-    depth_scale, spread_scale = Normalize(near, far), Normalize(0, _upper(depth_std))
+    depth_scale, spread_scale = Normalize(near, far), Normalize(0, upper_end(depth_std))
     return {
-        "std": _Map(
+        "std": Map(
             "standard deviation",
             std,
             colormaps["magma"],
             scale,
             COLOR_STD_LABEL,
-            _extend(std, scale),
+            open_ends(std, scale),
         ),
-        "depth": _Map(
+        "depth": Map(
             "mean depth",
             depth,
             colormaps["viridis"],
             depth_scale,
             f"depth ({depth_unit})",
-            _extend(depth, depth_scale),
+            open_ends(depth, depth_scale),
         ),
-        "depth_std": _Map(
+        "depth_std": Map(
             "standard deviation of depth",
             depth_std,
             colormaps["magma"],
             spread_scale,
             f"standard deviation of depth ({depth_unit})",
-            _extend(depth_std, spread_scale),
+            open_ends(depth_std, spread_scale),
         ),
     }
 
 
-def _rhat_map(rhat: np.ndarray) -> _Map:
+def rhat_picture(rhat: np.ndarray) -> Map:
+    """An R-hat map with fixed colours, so that maps of different runs compare."""
     colors = ListedColormap(colormaps["RdYlBu_r"](_RHAT_COLORS))
     steps = BoundaryNorm(RHAT_STEPS, len(_RHAT_COLORS), extend="max")
-    values = np.clip(_fill(rhat), 1, 10 * RHAT_STEPS[-1])  # infinity would count as unknown
-    return _Map("R-hat of colour and depth", values, colors, steps, "R-hat", "max")
+    values = np.clip(fill_grid(rhat), 1, 10 * RHAT_STEPS[-1])  # infinity would count as unknown
+    return Map("R-hat of colour and depth", values, colors, steps, "R-hat", "max")
 
 
-def _fill(values: np.ndarray) -> np.ndarray:
+def fill_grid(values: np.ndarray) -> np.ndarray:
     """Give the pixels between those of a grid the value of the nearest; far ones stay NaN."""
     is_known = ~np.isnan(values)
     if not is_known.any():
@@ -282,17 +286,18 @@ def _fill(values: np.ndarray) -> np.ndarray:
     return filled
 
 
-def _single_figure(drawn: _Map) -> Figure:
+def _single_figure(drawn: Map) -> Figure:
     height, width = drawn.values.shape
     size = _LONG_SIDE * np.array([width, height]) / max(height, width)
     figure = Figure(
         figsize=(max(size[0], 2.2) + 1.0, max(size[1], 2.6) + 0.3), layout="constrained"
     )
-    _draw(figure.add_subplot(), drawn._replace(title=""))
+    draw_map(figure.add_subplot(), drawn._replace(title=""))
     return figure
 
 
-def _draw(axes: Axes, drawn: _Map) -> None:
+def draw_map(axes: Axes, drawn: Map) -> None:
+    """One picture with its colour bar."""
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_title(drawn.title, fontsize=10)
@@ -326,7 +331,12 @@ def _write_picture(path: Path, colors: np.ndarray) -> None:
         image.imsave(partial, pixels.repeat(factor, axis=0).repeat(factor, axis=1))
 
 
-def _save_figure(path: Path, figure: Figure) -> None:
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a PNG.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     with atomic_path(path) as partial:
         FigureCanvasAgg(figure).print_figure(
             partial, dpi=_DPI, bbox_inches="tight", pad_inches=0.08
@@ -342,13 +352,14 @@ def _range(values: np.ndarray) -> tuple[float, float]:
     return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
 
 
-def _upper(values: np.ndarray) -> float:
+def upper_end(values: np.ndarray) -> float:
+    """The 99 % quantile of the finite values; 1 if there is none above zero."""
     known = values[np.isfinite(values)]
     top = float(np.quantile(known, 0.99)) if known.size else 1.0
     return top if top > 0 else 1.0
 
 
-def _extend(values: np.ndarray, scale: Normalize) -> str:
+def open_ends(values: np.ndarray, scale: Normalize) -> str:
     """Which ends of the colour bar are open, for values beyond the scale."""
     low, high = scale.vmin, scale.vmax
     assert low is not None

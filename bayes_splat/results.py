@@ -2,7 +2,7 @@
 
 Groups and the axes of what is in them (besides ``chain`` and ``draw``):
 
-    posterior                  the model's sites, float32: depth [gaussian], noise_scale, ...
+    posterior                  the model's sites: depth [gaussian], noise_scale, ...
     sample_stats               acceptance_rate, step_size, lp, energy, diverging, ...
     warmup_sample_stats        the same during warmup
     predictions                color [pixel channel], depth, alpha [pixel]: renders at target pixels
@@ -11,7 +11,7 @@ Groups and the axes of what is in them (besides ``chain`` and ``draw``):
     constant_data              cameras of context and targets, the proposal's mode, the seed, ...
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -22,11 +22,12 @@ import bayes_splat
 from bayes_splat import arviz_bridge
 from bayes_splat.arviz_bridge import Container, Variable
 from bayes_splat.diagnostics import PixelGrid
+from bayes_splat.draw_arrays import DrawArray
 from bayes_splat.errors import OutputError
 from bayes_splat.files import atomic_path
 from bayes_splat.types import Cameras, Views
 
-Array: TypeAlias = np.ndarray | torch.Tensor
+Array: TypeAlias = np.ndarray | torch.Tensor | DrawArray
 
 SITE_DIMS: dict[str, tuple[str, ...]] = {
     "depth": ("gaussian",),
@@ -44,7 +45,53 @@ SITE_DIMS: dict[str, tuple[str, ...]] = {
 CHANNELS = ("red", "green", "blue")
 
 
-def build(
+def build(**parts: Any) -> Container:
+    """Everything a run leaves behind, in the installed ArviZ's container, in memory.
+
+    Args:
+        parts: as in ``write``.
+
+    Raises:
+        ValueError: arrays whose axes do not fit each other.
+    """
+    groups, coords, attrs = _groups(**parts)
+    return arviz_bridge.from_groups(
+        {
+            name: {key: (dims, _whole(values)) for key, (dims, values) in variables.items()}
+            for name, variables in groups.items()
+        },
+        coords,
+        attrs,
+    )
+
+
+def write(path: Path | str, **parts: Any) -> None:
+    """Write the same to ``path``, whatever the number of draws: they are copied piece by piece.
+
+    An earlier file stays until all is written.
+
+    Args:
+        path: of the file.
+        sites: constrained values [chain, draw, ...] of the model's sites.
+        stats, warmup_stats: one number a step [chain, draw], by ArviZ's names.
+        context, targets: what was reconstructed from, and what was predicted.
+        grid: the target pixels that were rendered for every draw.
+        color, depth, alpha: renders there, [chain draw pixel 3], [chain draw pixel] twice.
+        constants: more for ``constant_data``: name -> (axis names, values); for example
+            ``{"mode_depth": (("gaussian",), depths), "seed": ((), 0)}``.
+        attrs: attributes of the file; the library's name and version are added.
+        (Arrays, tensors, or ``DrawArray`` where draws lie on disk.)
+
+    Raises:
+        OutputError: full disk, no permission and the like.
+        ValueError: arrays whose axes do not fit each other.
+    """
+    groups, coords, attrs = _groups(**parts)
+    with atomic_path(path) as partial:
+        arviz_bridge.write_netcdf(partial, groups, coords, attrs)
+
+
+def _groups(
     *,
     sites: Mapping[str, Array],
     stats: Mapping[str, Array],
@@ -57,22 +104,8 @@ def build(
     alpha: Array,
     constants: Mapping[str, Variable] | None = None,
     attrs: Mapping[str, Any] | None = None,
-) -> Container:
-    """Everything a run leaves behind, in the installed ArviZ's container.
-
-    Args:
-        sites: constrained values [chain, draw, ...] of the model's sites.
-        stats, warmup_stats: one number a step [chain, draw], by ArviZ's names.
-        context, targets: what was reconstructed from, and what was predicted.
-        grid: the target pixels that were rendered for every draw.
-        color, depth, alpha: renders there, [chain draw pixel 3], [chain draw pixel] twice.
-        constants: more for ``constant_data``: name -> (axis names, values); for example
-            ``{"mode_depth": (("gaussian",), depths), "seed": ((), 0)}``.
-        attrs: attributes of the file; the library's name and version are added.
-
-    Raises:
-        ValueError: arrays whose axes do not fit each other.
-    """
+) -> tuple[dict[str, dict[str, Variable]], dict[str, Any], dict[str, Any]]:
+    """Groups, labels of axes, attributes."""
     draw_axes = ("chain", "draw")
     groups: dict[str, dict[str, Variable]] = {
         "posterior": {name: _site(name, values) for name, values in sites.items()},
@@ -106,23 +139,21 @@ def build(
             **(constants or {}),
         },
     }
-    return arviz_bridge.from_groups(
-        {name: variables for name, variables in groups.items() if variables},
-        coords={
-            "channel": list(CHANNELS),
-            "view": list(context.names),
-            "target_view": list(targets.names),
-        },
-        attrs={
-            "inference_library": "bayes_splat",
-            "inference_library_version": bayes_splat.__version__,
-            **(attrs or {}),
-        },
-    )
+    coords = {
+        "channel": list(CHANNELS),
+        "view": list(context.names),
+        "target_view": list(targets.names),
+    }
+    about = {
+        "inference_library": "bayes_splat",
+        "inference_library_version": bayes_splat.__version__,
+        **(attrs or {}),
+    }
+    return {name: variables for name, variables in groups.items() if variables}, coords, about
 
 
 def save(container: Container, path: Path | str) -> None:
-    """Write all groups to ``path`` (netCDF4, compressed).
+    """Write all groups of a container to ``path`` (netCDF4, compressed).
 
     An earlier file stays until all is written.
 
@@ -133,8 +164,12 @@ def save(container: Container, path: Path | str) -> None:
         arviz_bridge.to_netcdf(container, partial)
 
 
-def load(path: Path | str) -> Container:
-    """Read what ``save`` wrote, into memory.
+def load(path: Path | str, only: Collection[str] | None = None) -> Container:
+    """Read what ``save`` or ``write`` wrote, into memory.
+
+    Args:
+        path: of the file.
+        only: names of the groups that are wanted; None: all.
 
     Raises:
         OutputError: there is no such file, or it is not a whole netCDF4 file.
@@ -144,7 +179,7 @@ def load(path: Path | str) -> Container:
             f"{path} does not exist: give the posterior.nc in the output folder of a run."
         )
     try:
-        return arviz_bridge.from_netcdf(path)
+        return arviz_bridge.from_netcdf(path, only)
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise OutputError(
@@ -154,14 +189,13 @@ def load(path: Path | str) -> Container:
 
 
 def _site(name: str, values: Array) -> Variable:
-    array = _numpy(values)
-    own = array.ndim - 2
+    own = len(values.shape) - 2
     dims = SITE_DIMS.get(name, ())
     if name == "noise_scale" and own == 0:  # one for all views
         dims = ()
     if len(dims) != own:
         dims = tuple(f"{name}_dim_{i}" for i in range(own))
-    return ("chain", "draw", *dims), _single(array)
+    return ("chain", "draw", *dims), _numpy(values)
 
 
 def _cameras(name: str, dim: str, cameras: Cameras) -> dict[str, Variable]:
@@ -183,11 +217,22 @@ def _cameras(name: str, dim: str, cameras: Cameras) -> dict[str, Variable]:
     }
 
 
-def _numpy(values: Array) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
+def _numpy(values: Array) -> Any:
+    """An array, or what stands for one on disk; halves become singles, which netCDF knows."""
+    if isinstance(values, DrawArray):
+        return values
+    array = values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else values
+    return array.astype(np.float32) if array.dtype == np.float16 else array
 
 
-def _single(values: Array) -> np.ndarray:
-    """Draws are stored in single precision: their Monte Carlo error is far larger than its."""
+def _single(values: Array) -> Any:
+    """Renders and photographs in single precision: their Monte Carlo error is far larger."""
     array = _numpy(values)
+    if isinstance(array, DrawArray):
+        return array
     return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _whole(values: Any) -> Any:
+    """All draws, in memory."""
+    return _numpy(values.block(0, values.shape[1])) if isinstance(values, DrawArray) else values

@@ -10,6 +10,7 @@ from jaxtyping import Shaped
 
 from bayes_splat import diagnostics
 from bayes_splat.diagnostics import PixelDiagnostics, Statistics, nan_extreme
+from bayes_splat.draw_arrays import DrawArray
 from bayes_splat.files import atomic_path
 
 
@@ -39,7 +40,7 @@ class Row(NamedTuple):
 
 
 def site_table(
-    sites: Mapping[str, Shaped[np.ndarray, "chain draw *axes"]],
+    sites: Mapping[str, Shaped[np.ndarray, "chain draw *axes"] | DrawArray],
     pixels: PixelDiagnostics | None = None,
     max_rows: int = 8,
     max_quantities: int = 4096,
@@ -51,14 +52,14 @@ def site_table(
     its numbers, evenly spaced.
     """
     rows: list[Row] = []
-    for name, draws in sites.items():
-        flat = draws.reshape(*draws.shape[:2], int(np.prod(draws.shape[2:])))
-        size = flat.shape[-1]
+    for name, values in sites.items():
+        draws = values if isinstance(values, DrawArray) else DrawArray(sites, name)
+        size = draws.num_columns
         if size > max_rows:
             step = -(-size // max_quantities)
-            rows += _spread(name, diagnostics.statistics(flat[..., ::step]))
+            rows += _spread(name, diagnostics.statistics_in_parts(draws, step))
             continue
-        found = diagnostics.statistics(flat)
+        found = diagnostics.statistics_in_parts(draws)
         for i, index in enumerate(np.ndindex(draws.shape[2:])):
             label = f"{name}[{', '.join(map(str, index))}]" if index else name
             failing = float(not diagnostics.has_converged(found)[i])

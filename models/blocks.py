@@ -92,6 +92,19 @@ def falloff_settings(model: SplatModel, block: str) -> RenderSettings:
     return settings
 
 
+def refuse_markov(model: SplatModel, block: str) -> None:
+    """For blocks that know independent and smooth priors of depth only.
+
+    Raises:
+        ValueError: buckets follow each other along scanlines.
+    """
+    if model.is_markov:
+        raise ValueError(
+            f"{block} does not know prior={model.config.prior!r}; take DepthMoves, ScanlineMoves"
+            " and OpacityGibbs, or prior=uniform, smooth or proposal"
+        )
+
+
 def cpu_threads(model: SplatModel) -> int | None:
     """How many threads the model's compiled CPU engine takes; None where it is not that engine."""
     renderer = model.renderer
@@ -104,6 +117,17 @@ def cpu_threads(model: SplatModel) -> int | None:
     if not isinstance(renderer, CPURenderer):
         return None
     return renderer.num_threads or torch.get_num_threads()
+
+
+def any_threads(model: SplatModel) -> int:
+    """How many threads compiled moves may take, whatever the renderer."""
+    return cpu_threads(model) or torch.get_num_threads()
+
+
+def photographed(model: SplatModel) -> Float[Tensor, "photographs pixel 3"]:
+    """Photographed colours, flat over (view, height, width): for all chains, or for each."""
+    observed, _ = model.observed()
+    return observed if observed.ndim == 3 else observed[None]
 
 
 def noise_per_view(

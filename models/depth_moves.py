@@ -6,7 +6,8 @@ pixels it touches before *or* after its move, in all views. Two Gaussians may mo
 these pixel sets do not meet: then the likelihood ratio of the joint move is the product of
 the single ones. The pixel sets are the same seen from the proposed state, so which Gaussians move
 together is too, and detailed balance holds for each of them (compare the project's design notes on
-the posterior, section 4).
+the posterior, section 4). Gaussians that the prior couples never move together either, so that the
+prior ratio of the joint move is a product of single ones too.
 One step costs two pictures of the touched pixels, whatever the number of moves.
 """
 
@@ -21,6 +22,7 @@ from bayes_splat import geometry
 from bayes_splat.models import blocks, scanlines
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
 from bayes_splat.models.scanlines import ScanlineDepth
+from bayes_splat.models.smoothness import are_neighbours_earlier
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering import reference
 from bayes_splat.types import Gaussians
@@ -90,6 +92,9 @@ class DepthMoves:
         log_ratio = log_ratio + self._log_prior_ratio(position, depth, candidate, chosen)
 
         moving, owner = claims(self.model, depth, candidate, opacity, chosen)
+        if self.model.smoothness is not None:
+            # Neighbours share a factor of the prior, as others share pixels: one moves at a time.
+            moving = moving & ~are_neighbours_earlier(self.model.smoothness, chosen)
         kept = torch.where(moving, offered, depth.gather(1, chosen))
         log_ratio = log_ratio + self._log_likelihood_ratio(
             owner, moving, depth, depth.scatter(1, chosen, kept), opacity, noise
@@ -141,10 +146,11 @@ class DepthMoves:
 
         Neighbours on a scanline always share a pixel (see ``__post_init__``): never do both move.
         """
-        prior = self.model.depth_prior(blocks.log_transition(self.model, position))
-        if isinstance(prior, ScanlineDepth):
-            return prior.log_ratio_of_single(depth, candidate, chosen)
-        return (prior.log_prob(candidate) - prior.log_prob(depth)).gather(1, chosen)
+        log_transition = blocks.log_transition(self.model, position)
+        if log_transition is None:
+            return self.model.depth_prior_log_ratio(depth, candidate).gather(1, chosen)
+        prior = ScanlineDepth(self.model.proposal, self.model.lines, log_transition)
+        return prior.log_ratio_of_single(depth, candidate, chosen)
 
     def _log_likelihood_ratio(
         self,

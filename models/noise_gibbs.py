@@ -1,13 +1,20 @@
-"""Exact draws of the noise scale: InverseGamma is conjugate to the variance of Normal noise."""
+"""Exact draws of the noise scale: InverseGamma is conjugate to the variance of Normal noise.
+
+The squared residuals that a draw needs are all that the likelihood needs, so this block knows the
+energy of the joint afterwards without another picture.
+"""
 
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from pyro.distributions import TorchDistribution
 from torch import Tensor
+from torch.distributions.transforms import Transform
 
-from bayes_splat.models import blocks, likelihood
+from bayes_splat.models import blocks, likelihood, site_sweep, smoothness, tile_sums
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
+from bayes_splat.models.log_simplex import LogDirichlet, LogStickBreaking
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering import squared_errors
 
@@ -31,11 +38,12 @@ class NoiseGibbs:
     def step(
         self, generators: Generators, position: Position, tuning: None, is_warmup: bool
     ) -> tuple[Position, None, BlockInfo]:
-        """One exact draw in every chain."""
+        """One exact draw in every chain; reports the energy of the joint."""
         to = blocks.coordinates(self.model)
-        squares = squared_residuals(
+        per_view = squared_residuals(
             self.model, to.depth(position["depth"]), to.opacity(position["opacity"])
         )
+        squares = per_view
         if self.model.config.noise == "global":
             squares = squares.sum(-1, keepdim=True)
         count = 3 * self.model.num_pixels / squares.shape[-1]
@@ -48,12 +56,65 @@ class NoiseGibbs:
         )
         noise_scale = torch.sqrt((rate + 0.5 * squares) / gamma)
         moved = noise_scale.reshape(position["noise_scale"].shape)
-        accepted = torch.ones(len(moved), dtype=torch.float64)
-        return (
-            {**position, "noise_scale": to.noise_scale.inv(moved)},
-            None,
-            blocks.block_info(accepted),
-        )
+        position = {**position, "noise_scale": to.noise_scale.inv(moved)}
+        info = blocks.block_info(torch.ones(len(moved), dtype=torch.float64))
+        energy = joint_energy(self.model, position, per_view)
+        return position, None, info._replace(potential_energy=energy)
+
+
+def joint_energy(
+    model: SplatModel, position: Position, squares: Float[Tensor, "chain view"]
+) -> Float[Tensor, " chain"]:
+    """Minus the log joint density over the unconstrained coordinates, Jacobians included, float64.
+
+    Args:
+        model: of the joint.
+        position: unconstrained.
+        squares: the squared residuals there, see :func:`squared_residuals`.
+    """
+    to = blocks.coordinates(model)
+    noise = blocks.noise_per_view(model, to.noise_scale(position["noise_scale"]))
+    count = 3.0 * model.num_pixels / model.num_views
+    terms = [
+        _log_density(
+            model.depth_prior(blocks.log_transition(model, position)), to.depth, position["depth"]
+        ),
+        _log_density(model.opacity_prior(), to.opacity, position["opacity"]),
+        _log_density(model.noise_prior(), to.noise_scale, position["noise_scale"]),
+        -likelihood.normal_energy(squares, count, noise),
+        *_transition_terms(model, position),
+    ]
+    rows = torch.cat([term.reshape(len(squares), -1) for term in terms], dim=1)
+    # One after another: torch's own sum depends on the number of threads.
+    energy = -tile_sums.block_sums(rows, torch.zeros(rows.shape, dtype=torch.long), 1)[:, 0]
+    coupling = site_sweep.neighbours(model)
+    if coupling.strength > 0.0:
+        relative = site_sweep.relative_disparity(model.proposal, to.depth(position["depth"]))
+        energy = energy + smoothness.energy(coupling, relative)
+    return energy
+
+
+def _transition_terms(model: SplatModel, position: Position) -> list[Tensor]:
+    """Log densities of what rules the scanlines of a Markov prior; none for others."""
+    if not model.is_markov:
+        return []
+    to, log_layers, terms = LogStickBreaking(), None, []
+    if "log_layers" in position:
+        log_layers = to(position["log_layers"])
+        layers = LogDirichlet(model.layer_concentration())
+        terms.append(_log_density(layers, to, position["log_layers"]))
+    rows = LogDirichlet(model.row_concentration(log_layers))
+    return [*terms, _log_density(rows, to, position["log_transition"])]
+
+
+def _log_density(prior: TorchDistribution, to: Transform, coordinate: Tensor) -> Tensor:
+    """Over a coordinate, as ``PyroTarget`` computes it."""
+    if hasattr(prior, "log_prob_unconstrained"):
+        known: Tensor = prior.log_prob_unconstrained(coordinate)
+        return known
+    value = to(coordinate)
+    density: Tensor = prior.log_prob(value) + to.log_abs_det_jacobian(coordinate, value)
+    return density
 
 
 def squared_residuals(

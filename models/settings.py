@@ -61,9 +61,21 @@ class ModelConfig(Options):
 
     prior: str = option(
         "uniform",
-        "prior of depth: uniform in disparity, the proposal's density, or buckets that follow each "
-        "other along scanlines, with transitions that are learned (ihmm: and few layers of depth)",
-        choices=("uniform", "proposal", *MARKOV_PRIORS),
+        "prior of depth: uniform in disparity, smooth (the same with neighbouring pixels coupled), "
+        "the proposal's density, or buckets that follow each other along scanlines, with "
+        "transitions that are learned (scanline_hmm; ihmm: and few layers of depth)",
+        choices=("uniform", "smooth", "proposal", *MARKOV_PRIORS),
+    )
+    smoothness: float = option(
+        100.0,
+        "with prior=smooth, strength of the coupling, per unit of relative disparity",
+        above=0,
+    )
+    contrast: float = option(
+        0.1,
+        "with prior=smooth, colour difference (0 to 1) of neighbours at which their coupling has "
+        "fallen to 1/e",
+        above=0,
     )
     scanlines: str = option(
         "rows",

@@ -15,12 +15,14 @@ from jaxtyping import Float, Int
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from bayes_splat.models import likelihood, priors, scanlines
+from bayes_splat import geometry
+from bayes_splat.models import likelihood, priors, scanlines, smoothness
 from bayes_splat.models.likelihood import PhotographNoise
 from bayes_splat.models.log_simplex import LogDirichlet
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.scanlines import Lines, ScanlineDepth
 from bayes_splat.models.settings import MARKOV_PRIORS, ModelConfig
+from bayes_splat.models.smoothness import Smoothness
 from bayes_splat.rendering.renderer import Renderer
 from bayes_splat.types import Cameras, Gaussians, Rendering, Views
 
@@ -52,6 +54,30 @@ class SplatModel:
         height, width = self.views.cameras.image_shape
         return self.num_views * height * width
 
+    @cached_property
+    def smoothness(self) -> Smoothness | None:
+        """What couples the depths of neighbouring pixels a priori; None where nothing does.
+
+        Raises:
+            ValueError: a pixel has no Gaussian, or more than one.
+        """
+        if self.config.prior != "smooth":
+            return None
+        if len(self.proposal) != self.num_pixels:
+            raise ValueError(
+                f"prior=smooth needs one Gaussian a pixel, got {len(self.proposal)} Gaussians and"
+                f" {self.num_pixels} pixels; use prior=uniform"
+            )
+        return smoothness.contrast_weights(
+            self.views.images, self.config.smoothness, self.config.contrast
+        )
+
+    def relative_disparity(
+        self, depth: Float[Tensor, "*chain gaussian"]
+    ) -> Float[Tensor, "*chain gaussian"]:
+        """0 at near and 1 at far: what the smooth prior couples."""
+        return geometry.depth_to_relative_disparity(depth, self.proposal.near, self.proposal.far)
+
     def depth_prior(
         self, log_transition: Float[Tensor, "*chain bucket bucket"] | None = None
     ) -> TorchDistribution:
@@ -71,6 +97,26 @@ class SplatModel:
         if self.config.prior == "proposal":
             return priors.ProposalDepth(self.proposal)
         return priors.UniformDisparity(self.proposal.near, self.proposal.far)
+
+    def depth_prior_log_ratio(
+        self,
+        depth: Float[Tensor, "*chain gaussian"],
+        candidate: Float[Tensor, "*chain gaussian"],
+    ) -> Float[Tensor, "*chain gaussian"]:
+        """Log prior of each candidate depth over that of the present one, all others held.
+
+        With a smooth prior these are ratios of a joint move only if no two neighbours move. A
+        Markov prior has its own: ``ScanlineDepth.log_ratio_of_single``.
+
+        Raises:
+            ValueError: the prior is Markov.
+        """
+        prior = self.depth_prior()
+        ratio: Tensor = prior.log_prob(candidate) - prior.log_prob(depth)
+        if self.smoothness is None:
+            return ratio
+        ends = self.relative_disparity(depth), self.relative_disparity(candidate)
+        return ratio + smoothness.local_log_prior_ratio(self.smoothness, *ends)
 
     @property
     def is_markov(self) -> bool:
@@ -131,6 +177,10 @@ class SplatModel:
         with pyro.plate("gaussian", len(self.proposal), dim=-1):
             depth = pyro.sample("depth", self.depth_prior(log_transition))
             opacity = pyro.sample("opacity", self.opacity_prior())
+        if self.smoothness is not None:
+            coupling = smoothness.energy(self.smoothness, self.relative_disparity(depth))
+            # An axis of the plates after the axis of the chains, as the sites have.
+            pyro.factor("smoothness", -(coupling[..., None] if depth.ndim > 1 else coupling))
         if self.config.noise == "per_view":
             with pyro.plate("view", self.num_views, dim=-1):
                 noise_scale = pyro.sample("noise_scale", self.noise_prior())

@@ -2,7 +2,8 @@
 
 A pixel's likelihood depends on the Gaussians that touch it and on nothing else. So the target is a
 sum of local terms, and a Gaussian all of whose pixels, in all views, lie in one block is that
-block's own (design/posterior.md, section 4).
+block's own (design/posterior.md, section 4). A smooth prior couples neighbours only; footprints
+reach over the neighbours' pixels, so that those of an active Gaussian are its block's or held.
 """
 
 import math
@@ -11,11 +12,10 @@ from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bayes_splat.models import blocks, tile_sums
+from bayes_splat.models import blocks, likelihood, smoothness, tile_sums
 from bayes_splat.models.blocks import Generators, Position
 from bayes_splat.models.bucket_offsets import BucketOffsets
 from bayes_splat.models.footprints import Sightlines
@@ -94,11 +94,9 @@ class TileBlocks:
         return Sightlines.of(self.model.proposal, self.model.views.cameras, RenderSettings())
 
     @cached_property
-    def observed(self) -> Float[Tensor, "*chain view height width 3"]:
-        """The photographs as the model has them, float64."""
-        height, width = self.model.views.cameras.image_shape
-        colors, _ = self.model.observed()
-        return rearrange(colors, "... (v h w) c -> ... v h w c", h=height, w=width)
+    def photographs(self) -> Float[Tensor, "*chain view height width 3"]:
+        """The photographs as the model has them: shared, or every chain's own."""
+        return self.model.photographs().contiguous()
 
     def given(self, position: Position) -> "TileTarget":
         """The density of the moving sites given everything else in ``position``."""
@@ -155,7 +153,7 @@ class TileTarget:
                 site: value.detach().clone().requires_grad_() for site, value in block.items()
             }
             terms = self.terms(leaves)
-            every = terms.tiles.sum() + terms.gaussians.sum()
+            every = terms.tiles.sum() + terms.gaussians.sum() + terms.edges.sum()
             slopes = torch.autograd.grad(every, list(leaves.values()))
         return Terms(*(t.detach() for t in terms)), dict(zip(leaves, slopes, strict=True))
 
@@ -165,9 +163,10 @@ class TileTarget:
         position = self.parts.insert(block, self.position)
         depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
         colors = self._colors(depth, opacity, is_held="depth" not in block)
-        squares = tile_sums.cell_squared_errors(colors, self.parts.observed, self.parts.tile)
+        squares = likelihood.cell_sums(colors, self.parts.photographs, self.parts.tile)
         tiles = squares / (2.0 * self.noise[:, :, None, None] ** 2)
-        return Terms(tiles, self._gaussian_energies(block, position, depth, opacity), self._rest)
+        gaussians = self._gaussian_energies(block, position, depth, opacity)
+        return Terms(tiles, gaussians, self._edge_energies(depth), self._rest)
 
     @torch.no_grad()
     def cells(self, block: Position) -> Int[Tensor, "chain gaussian"]:
@@ -260,6 +259,13 @@ class TileTarget:
             log_prob = log_prob + _log_slope(block["offset"]) - _log_slope(x)
         return -log_prob
 
+    def _edge_energies(self, depth: Tensor) -> Float[Tensor, "chain kind gaussian"]:
+        """What couples neighbours a priori; no edges where nothing does."""
+        model = self.parts.model
+        if model.smoothness is None:
+            return depth.new_zeros(len(depth), 0, depth.shape[1])
+        return smoothness.edge_energies(model.smoothness, model.relative_disparity(depth))
+
     @cached_property
     def _rest(self) -> Float[Tensor, " chain"]:
         """Minus the log prior of the noise, and what the likelihood owes to it alone."""
@@ -279,17 +285,22 @@ class Terms(NamedTuple):
     Attributes:
         tiles: minus the log likelihood of the tiles' pixels, without its normaliser.
         gaussians: minus the log prior of every Gaussian.
-        rest: what moves with neither.
+        edges: what couples each to the next in its row and in its column a priori, if anything.
+        rest: what moves with none of them.
     """
 
     tiles: Float[Tensor, "chain view row column"]
     gaussians: Float[Tensor, "chain gaussian"]
+    edges: Float[Tensor, "chain kind gaussian"]
     rest: Float[Tensor, " chain"]
+
+    def flat(self) -> Float[Tensor, "chain term"]:
+        """All but the rest side by side: tiles, Gaussians, edges."""
+        return torch.cat([part.reshape(len(self.rest), -1) for part in self[:-1]], dim=1)
 
     def total(self) -> Float[Tensor, " chain"]:
         """The potential energy, added up in a fixed order."""
-        chains = len(self.rest)
-        every = torch.cat([self.tiles.reshape(chains, -1), self.gaussians], dim=1)
+        every = self.flat()
         nobody = torch.full_like(every, -1, dtype=torch.long)
         return tile_sums.block_sums(every, nobody, 0)[:, 0] + self.rest
 
@@ -320,11 +331,11 @@ class TilePartition:
         terms, gradient = self.target.terms_and_gradient(block)
         chains = len(terms.rest)
         owner = self._activity.owners(self.target.cells(block))
-        sums = tile_sums.block_sums(
-            torch.cat([terms.tiles.reshape(chains, -1), terms.gaussians], dim=1),
-            torch.cat([self.labels.reshape(chains, -1), owner], dim=1),
-            self.num_blocks,
-        )
+        owners = [self.labels, owner]
+        if (field := self.target.parts.model.smoothness) is not None:
+            owners.append(smoothness.edge_owners(field, owner))
+        of_terms = torch.cat([part.reshape(chains, -1) for part in owners], dim=1)
+        sums = tile_sums.block_sums(terms.flat(), of_terms, self.num_blocks)
         return BlockEnergies(sums[:, :-1], terms.rest + sums[:, -1], gradient)
 
     @cached_property

@@ -1,21 +1,8 @@
-"""Sums of pixels over tiles, and of tiles and Gaussians over blocks, in a fixed order."""
+"""Sums of tiles and Gaussians over blocks, in a fixed order."""
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
-
-
-def cell_squared_errors(
-    colors: Float[Tensor, "chain view height width 3"],
-    images: Float[Tensor, "*chain view height width 3"],
-    cell: int,
-) -> Float[Tensor, "chain view row column"]:
-    """Squared colour errors summed over square cells, float64; the last ones may be cut."""
-    squares = (colors.double() - images).square().sum(-1)
-    height, width = squares.shape[-2:]
-    padded = torch.nn.functional.pad(squares, (0, -width % cell, 0, -height % cell))
-    return rearrange(padded, "c v (r a) (k b) -> c v r k a b", a=cell, b=cell).sum((-2, -1))
 
 
 def block_sums(

@@ -1,6 +1,7 @@
 """The same kernels under ``pyro.infer.MCMC``."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
@@ -8,6 +9,9 @@ from torch import Tensor
 
 from bayes_splat.samplers import positions
 from bayes_splat.samplers.base import Constrain, Info, Kernel, Position
+from bayes_splat.samplers.failures import Failure, FailurePolicy, Supervisor
+from bayes_splat.samplers.sampling import STATS, WARMUP_STATS, merge_stats
+from bayes_splat.samplers.store import MemoryStore, Store
 
 
 class VectorizedKernel(MCMCKernel):
@@ -26,6 +30,10 @@ class VectorizedKernel(MCMCKernel):
     those of ``sampling.sample`` with ``make_generators(seed, num_chains)``; the global random state
     is neither read nor changed. ``initial_params`` given to MCMC, unconstrained and with the chain
     as leading axis, replace the start.
+
+    ``stats`` and ``warmup_stats`` hold what ``sampling.Draws`` does, [chain, draw] by ArviZ's
+    names. A chain that fails is treated as ``on_failure`` says; under "stop_chain" its samples
+    stay at the last good state, and ``stats["stopped"]`` tells from where on.
     """
 
     def __init__(
@@ -35,6 +43,8 @@ class VectorizedKernel(MCMCKernel):
         constrain: Constrain,
         *,
         seed: int,
+        on_failure: FailurePolicy | None = None,
+        report: Callable[[Failure], None] | None = None,
     ) -> None:
         """
         Args:
@@ -42,11 +52,15 @@ class VectorizedKernel(MCMCKernel):
             position: where the chains start, unconstrained.
             constrain: what to keep of a position.
             seed: of the chains' random streams.
+            on_failure: what to do with a chain that fails; None: stop that chain.
+            report: told of every failure as it happens.
         """
         super().__init__()
         self.kernel = kernel
         self.constrain = constrain
         self.seed = seed
+        self.on_failure = on_failure or FailurePolicy()
+        self.report = report
         self.transforms: dict[str, Any] = {}  # for Pyro: samples are constrained already
         self._start = position
         self._begin(0)
@@ -57,13 +71,13 @@ class VectorizedKernel(MCMCKernel):
         self._steps = 0
         self._state: Any = None
         self._info: Info | None = None
-        self._rates: Tensor | float = 0.0
-        self._divergences: list[int] = []
+        self._store: Store = MemoryStore()
 
     def setup(self, warmup_steps: int, *args: Any, **kwargs: Any) -> None:
         """Begin a run. Arguments of ``MCMC.run`` are not used: the target holds its data."""
         self._begin(warmup_steps)
-        self._generators = positions.make_generators(self.seed, positions.num_chains(self._start))
+        generators = positions.make_generators(self.seed, positions.num_chains(self._start))
+        self._supervisor = Supervisor(self.kernel, generators, self.on_failure, self.report)
         self._state = self.kernel.init(self._start)
 
     @property
@@ -77,15 +91,13 @@ class VectorizedKernel(MCMCKernel):
 
     def sample(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step of all chains from where they are; ``params`` are its own last result."""
-        self._state, info = self.kernel.step(
-            self._generators, self._state, is_warmup=self._steps < self._warmup_steps
-        )
+        is_warmup = self._steps < self._warmup_steps
         self._steps += 1
-        self._info = info
-        if self._steps > self._warmup_steps:
-            self._rates = self._rates + info.acceptance_rate
-            if info.diverging.any():
-                self._divergences.append(self._steps - self._warmup_steps - 1)
+        number = self._steps if is_warmup else self._steps - self._warmup_steps
+        phase = "warmup" if is_warmup else "sampling"
+        self._state, self._info, restarted = self._supervisor.step(self._state, phase, number)
+        stats = merge_stats([(self._info, restarted)], self._supervisor.is_stopped)
+        self._store.append(WARMUP_STATS if is_warmup else STATS, stats)
         return self.constrain(self._state.position)
 
     def logging(self) -> "OrderedDict[str, str]":
@@ -101,9 +113,25 @@ class VectorizedKernel(MCMCKernel):
 
     def diagnostics(self) -> dict[str, Any]:
         """Acceptance rate a chain and the draws at which any chain diverged, after warmup."""
-        num_draws = max(self._steps - self._warmup_steps, 1)
-        rates = self._rates / num_draws
+        stats = self.stats
+        if not stats:
+            return {"acceptance rate": [], "divergences": []}
         return {
-            "acceptance rate": rates.tolist() if isinstance(rates, Tensor) else [],
-            "divergences": list(self._divergences),
+            "acceptance rate": stats["acceptance_rate"].nanmean(1).tolist(),
+            "divergences": stats["diverging"].any(0).nonzero()[:, 0].tolist(),
         }
+
+    @property
+    def stats(self) -> dict[str, Tensor]:
+        """Of every step after warmup, [chain, draw]; empty before the first."""
+        return dict(self._store.read(STATS))
+
+    @property
+    def warmup_stats(self) -> dict[str, Tensor]:
+        """The same of warmup."""
+        return dict(self._store.read(WARMUP_STATS))
+
+    @property
+    def failures(self) -> tuple[Failure, ...]:
+        """Of single chains, in the order in which they came."""
+        return tuple(self._supervisor.failures) if self._state is not None else ()

@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from bayes_splat import geometry, harmonics
+from bayes_splat.models import smoothness
 from bayes_splat.models.log_simplex import LogDirichlet
 from bayes_splat.models.minibatch import TileBatches
 from bayes_splat.models.proposal import DepthProposal
@@ -26,6 +27,9 @@ from bayes_splat.types import Cameras, Views
 
 LIMIT = 4.5
 """Standard errors allowed; one comparison in 150,000 would fail by chance."""
+
+PRIOR_SWEEPS = 150
+"""Of the Gibbs sampler of the smooth prior: many times what fields of tiny scenes take."""
 
 
 def pair_of_cameras(
@@ -121,6 +125,15 @@ def prior_draws(model: SplatModel, chains: int, seed: int = 0) -> dict[str, Tens
     """Site values [chain, ...] drawn from the prior."""
     size = len(model.proposal)
     views = (model.num_views,) if model.config.noise == "per_view" else ()
+    coupled = {}
+    if model.smoothness is not None:
+        coupled["depth"] = smoothness.sample_prior(
+            model.smoothness,
+            model.proposal.near,
+            model.proposal.far,
+            make_generators(seed, chains),
+            PRIOR_SWEEPS,
+        )
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         if model.is_markov:
@@ -129,6 +142,7 @@ def prior_draws(model: SplatModel, chains: int, seed: int = 0) -> dict[str, Tens
             "depth": model.depth_prior().sample((chains,)).double(),
             "opacity": model.opacity_prior().sample((chains, size)),
             "noise_scale": model.noise_prior().sample((chains, *views)),
+            **coupled,
         }
 
 
@@ -230,6 +244,8 @@ def statistics(
         "energy": target.potential_energy(target.unconstrain(sites)),
         **_markov_statistics(model, sites, buckets),
     }
+    if model.smoothness is not None:
+        values["roughness"] = smoothness.edge_energies(model.smoothness, where)
     return {name: value.double().reshape(len(depth), -1).mean(-1) for name, value in values.items()}
 
 

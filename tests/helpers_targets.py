@@ -14,8 +14,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor
 
-from bayes_splat.samplers.base import Generators, Position
-from bayes_splat.samplers.positions import make_generators
+from bayes_splat.samplers.base import BlockInfo, Generators, Position
+from bayes_splat.samplers.positions import make_generators, rand
 
 LIMIT = 4.5
 """Standard errors allowed; one comparison in 150,000 would fail by chance."""
@@ -115,6 +115,78 @@ def rosenbrock() -> Known:
         return {"x": x, "y": x**2 + math.sqrt(0.1) * noise[1]}
 
     return Known(FunctionTarget(energy), draw)
+
+
+def funnel() -> Known:
+    """v ~ Normal(0, 1.5^2), x_1, x_2 | v ~ Normal(0, exp(v)): Neal's funnel, a bit tamer (2003)."""
+
+    def energy(position: Position) -> Tensor:
+        v, x = position["v"], position["x"]
+        return v**2 / (2.0 * 1.5**2) + v + 0.5 * (x.square().sum(1) * (-v).exp())
+
+    def draw(chains: int, seed: int) -> Position:
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(chains, 3, generator=generator, dtype=torch.float64)
+        v = 1.5 * noise[:, 0]
+        return {"v": v, "x": noise[:, 1:] * (0.5 * v).exp()[:, None]}
+
+    return Known(FunctionTarget(energy), draw)
+
+
+def labelled() -> Known:
+    """z in {0, 1, 2} with probabilities 0.2, 0.5, 0.3 and x | z ~ Normal(3 z, (1, 0.5, 2)_z)."""
+    weights = torch.tensor([0.2, 0.5, 0.3]).double()
+    scales = torch.tensor([1.0, 0.5, 2.0]).double()
+
+    def energy(position: Position) -> Tensor:
+        z, x = position["z"].long(), position["x"]
+        residual = (x - 3.0 * z) / scales[z]
+        return 0.5 * residual**2 + scales[z].log() - weights[z].log()
+
+    def draw(chains: int, seed: int) -> Position:
+        generator = torch.Generator().manual_seed(seed)
+        z = torch.multinomial(weights, chains, replacement=True, generator=generator)
+        noise = torch.randn(chains, generator=generator, dtype=torch.float64)
+        return {"z": z.double(), "x": 3.0 * z + scales[z] * noise}
+
+    return Known(FunctionTarget(energy), draw)
+
+
+@dataclass(frozen=True)
+class Enumerated:
+    """A block that draws one discrete site from its exact conditional."""
+
+    target: FunctionTarget
+    site: str
+    count: int
+    name: str = "enumerated"
+
+    def init(self, position: Position) -> None:
+        return None
+
+    def step(
+        self, generators: Generators, position: Position, tuning: None, is_warmup: bool
+    ) -> tuple[Position, None, BlockInfo]:
+        values = [torch.full_like(position[self.site], k) for k in range(self.count)]
+        energies = [self.target.potential_energy({**position, self.site: v}) for v in values]
+        below = torch.softmax(-torch.stack(energies, 1), 1).cumsum(1)
+        drawn = (rand(generators)[:, None] >= below[:, :-1]).sum(1).double()
+        ones, none = torch.ones_like(drawn), torch.full_like(drawn, torch.nan)
+        return {**position, self.site: drawn}, None, BlockInfo(ones, none, ones == 0)
+
+
+@dataclass(frozen=True)
+class Powers:
+    """A ``PowerTarget`` given as energies of the prior and of the likelihood."""
+
+    prior: Callable[[Position], Tensor]
+    likelihood: Callable[[Position], Tensor]
+
+    def at_power(self, power: Tensor) -> FunctionTarget:
+        return FunctionTarget(lambda x: self.prior(x) + power * self.likelihood(x))
+
+    def log_likelihood(self, position: Position) -> Tensor:
+        return -self.likelihood(position).detach()
 
 
 def two_peaks() -> FunctionTarget:

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 
 from bayes_splat import __version__, cli, config
+from bayes_splat.compare_config import CompareConfig
 from bayes_splat.errors import SceneError
 from bayes_splat.options import describe
+from bayes_splat.thermalize_config import ThermalizeConfig
+from tests import helpers_runs
 
 ROOT = Path(__file__).parents[1]
 
@@ -137,6 +140,70 @@ def test_examples_in_the_help_can_be_composed(capsys):
     assert len(examples) >= 3
     for overrides in examples:
         config.compose_config(overrides)
+
+
+def test_runs_are_judged_and_compared(capsys, tmp_path):
+    folder = helpers_runs.write_run(tmp_path / "run")
+    assert cli.main(["verdict", str(folder)]) == 0
+    assert capsys.readouterr().out.startswith(f"{folder}: Trust it: ")
+    assert cli.main(["compare", f"runs=[{folder}]", f"out={tmp_path / 'out'}", "pixels=1"]) == 0
+    assert "| run | gibbs | 4 | 200 |" in capsys.readouterr().out
+    assert (tmp_path / "out" / "trace.png").is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["verdict", "nowhere"],
+        ["verdict"],
+        ["finish", "nowhere"],
+        ["compare", "samplers=[best]"],
+        ["compare", "runs=[nowhere]"],
+    ],
+)
+def test_mistakes_of_the_other_commands_are_one_sentence(capsys, arguments):
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+
+
+def test_thermalize_writes_and_tells_by_its_exit_code(capsys, tmp_path):
+    budget = ["samplers=[mala]", "resolution=8", "steps=16", "warmup=2", "chains=2"]
+    still = ["mala.step_size=1e-9", f"out={tmp_path}"]
+    assert cli.main(["thermalize", *budget, *still]) == cli.FAILED == 1
+    printed = capsys.readouterr()
+    assert "| mala | NO |" in printed.out
+    assert "FAILS" in printed.out
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"config.yaml", "energies.csv", "thermalize.csv", "thermalize.png"}
+
+
+@pytest.mark.parametrize("overrides", [["samplers=[best]"], ["draws=3"], ["steps=1"]])
+def test_mistakes_in_thermalize_are_one_sentence(capsys, overrides):
+    assert cli.main(["thermalize", *overrides]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+
+
+def test_help_of_compare_explains_its_options(capsys):
+    assert cli.main(["compare", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for entry in describe(CompareConfig):
+        assert f"{entry.key}=" in text
+        assert " ".join(entry.rule.meaning.split()) in text
+    assert all(name in text for name in config.GROUPS["sampler"])
+    assert "mala.step_size=0.1" in text
+
+
+def test_help_of_thermalize_explains_its_options(capsys):
+    assert cli.main(["thermalize", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for entry in describe(ThermalizeConfig):
+        assert f"{entry.key}=" in text
+        assert " ".join(entry.rule.meaning.split()) in text
+    assert all(name in text for name in config.GROUPS["sampler"])
 
 
 def test_version(capsys):

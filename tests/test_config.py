@@ -12,16 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from bayes_splat.config import (
-    GROUPS,
-    GibbsConfig,
-    MALAConfig,
-    RunConfig,
-    compose_config,
-)
+from bayes_splat.config import GROUPS, RunConfig, compose_config
 from bayes_splat.errors import ConfigError
 from bayes_splat.options import Options, describe
 from bayes_splat.rendering import cuda_gsplat, renderer
+from bayes_splat.sampler_config import GibbsConfig, MALAConfig
 
 CONFIGS = Path(str(files("bayes_splat.configs").joinpath("main.yaml"))).parent
 

@@ -113,3 +113,21 @@ def test_thousands_of_pixels_take_seconds():
     ):
         function(chains)
     assert time.perf_counter() - start < 20  # about 2.5 s on an idle core
+
+
+def test_ess_of_chains_does_not_see_whether_they_agree():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(4, 500, 30))
+    assert convergence.ess_of_chains(x) == pytest.approx(np.full(30, 500), rel=0.3)
+    apart = x + 10 * np.arange(4)[:, None, None]
+    assert convergence.ess_of_chains(apart).min() > 300
+    assert convergence.ess_bulk(apart).max() < 10
+
+
+def test_drift_is_rare_by_chance_and_sure_in_a_trend():
+    rng = np.random.default_rng(0)
+    slow = np.cumsum(rng.normal(size=(4, 200, 2000)), axis=1)  # far from stationary, no direction
+    assert (convergence.drift(slow) < 0.05).mean() == pytest.approx(0.05, abs=0.02)
+    trend = rng.normal(size=(4, 200, 50)) + np.linspace(0, 3, 200)[:, None]
+    assert (convergence.drift(trend) < 0.01).mean() > 0.9
+    assert np.isnan(convergence.drift(trend[:2])).all()

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
 from bayes_splat import inference
-from bayes_splat.config import BlockMALAConfig, GibbsConfig, MALAConfig, Sampler, SGLDConfig
 from bayes_splat.errors import ConfigError
 from bayes_splat.models import noise_gibbs
 from bayes_splat.models.depth_moves import DepthMoves
+from bayes_splat.models.patch_moves import PatchMoves
+from bayes_splat.models.site_sweep import SiteSweep
+from bayes_splat.sampler_config import BlockMALAConfig, GibbsConfig, MALAConfig, Sampler, SGLDConfig
 from bayes_splat.samplers import schedules
 from bayes_splat.samplers.base import Info, Kernel
 from bayes_splat.samplers.gibbs import Gibbs
@@ -19,11 +20,16 @@ from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
 from bayes_splat.samplers.sampling import Draws
 from bayes_splat.samplers.sgld import SGLD
+from bayes_splat.samplers.store import DiskStore
 from tests import helpers_scenes as scenes
 
+OLD = GibbsConfig(
+    sites=False, patch_sizes=[], jump_fraction=0.25, mala_steps=2, opacity_fraction=0.5
+)
 SAMPLERS: list[Sampler] = [
     GibbsConfig(),
-    GibbsConfig(jump_fraction=0.0, mala_steps=1),
+    GibbsConfig(patch_sizes=[], mala_steps=1),
+    OLD,
     MALAConfig(),
     BlockMALAConfig(block_size=8),
     BlockMALAConfig(block_size=8, jump_fraction=0.0, preconditioner="none"),
@@ -81,6 +87,19 @@ def test_markov_priors_bring_their_moves_and_sites(sampler, prior):
     assert lengths == {f"acceptance_rate_scanline_{length}" for length in wanted}
 
 
+def test_a_markov_prior_takes_moves_that_know_it():
+    model = scenes.tiny_model(prior="scanline_hmm")
+    lines = ["scanline_2", "scanline_5"]
+    names = ["depth_jump", "depth_walk", *lines, "depth", "opacity", "transition", "noise_scale"]
+    default = kernel_of(model, GibbsConfig(stretch_lengths=[2, 5]))
+    assert [block.name for block in default.blocks] == names
+    jump, offsets, opacity = (default.blocks[place] for place in (0, 4, 5))
+    assert (jump.fraction, offsets.num_steps, opacity.fraction) == (0.25, 2, 0.5)
+    asked = GibbsConfig(jump_fraction=0.1, mala_steps=3, opacity_fraction=0.2, stretch_lengths=[4])
+    jump, _, _, offsets, opacity, *_ = kernel_of(model, asked).blocks
+    assert (jump.fraction, offsets.num_steps, opacity.fraction) == (0.1, 3, 0.2)
+
+
 def test_blocks_without_bucket_moves_refuse_a_markov_prior():
     model = scenes.tiny_model(prior="ihmm")
     with pytest.raises(ConfigError, match=r"jump_fraction is 0, but model\.prior=ihmm"):
@@ -92,7 +111,7 @@ def test_the_default_is_the_composed_sampler(model):
     other = inference.sample_posterior(model, GibbsConfig(), chains=2, draws=2, warmup=1)
     assert same(one, other)
     rates = {name for name in one.stats if name.startswith("acceptance_rate_")}
-    blocks = ("depth_jump", "depth_walk", "depth", "opacity", "noise_scale")
+    blocks = ("sites", "patches", "noise_scale")
     assert rates == {f"acceptance_rate_{block}" for block in blocks}
     assert (one.stats["acceptance_rate_noise_scale"] == 1).all()
 
@@ -111,10 +130,14 @@ def test_settings_reach_the_kernels(model):
             jump_fraction=0.4,
             jump_rounds=5,
             opacity_fraction=0.3,
+            patch_sizes=[3, 5],
         ),
     )
     assert isinstance(composed, Gibbs)
-    jump, walk, offsets, opacity, _ = composed.blocks
+    sites, patches, jump, walk, offsets, opacity, _ = composed.blocks
+    assert isinstance(sites, SiteSweep)
+    assert isinstance(patches, PatchMoves)
+    assert patches.sizes == (3, 5)
     assert isinstance(jump, DepthMoves)
     assert isinstance(walk, DepthMoves)
     assert (jump.candidates, walk.candidates) == ("proposal", "walk")
@@ -123,7 +146,7 @@ def test_settings_reach_the_kernels(model):
     assert (offsets.num_steps, offsets.kernel.step_size) == (3, 0.5)
     assert offsets.kernel.target_acceptance_rate == 0.7
     assert opacity.fraction == 0.3
-    still = kernel_of(model, GibbsConfig(jump_fraction=0.0))
+    still = kernel_of(model, replace(OLD, jump_fraction=0.0))
     assert [block.name for block in still.blocks] == ["depth", "opacity", "noise_scale"]
 
     mala = kernel_of(model, MALAConfig(step_size=0.3, target_acceptance_rate=0.6))
@@ -221,7 +244,8 @@ def test_seeds_decide(model, sampler):
 @pytest.mark.parametrize(
     ("sampler", "renderer"),
     [
-        (GibbsConfig(mala_steps=1, jump_rounds=1), "cpu"),
+        (GibbsConfig(), "cpu"),
+        (replace(OLD, mala_steps=1, jump_rounds=1), "cpu"),
         (MALAConfig(), "reference"),
         (BlockMALAConfig(block_size=12), "cpu"),
         (SGLDConfig(), "cpu"),
@@ -289,20 +313,16 @@ def test_time_limits_end_runs(model):
     assert sum(draws.seconds.values()) < 5.0
 
 
-def test_checkpoints_are_given_the_draws_so_far(model, monkeypatch):
-    seen: list[Tensor] = []
-    right = inference.sampling.sample
-    monkeypatch.setattr(
-        inference.sampling,
-        "sample",
-        lambda *args, **options: right(*args, **options, checkpoint_seconds=0.0),
-    )
-    draws = inference.sample_posterior(
-        model,
-        chains=2,
-        draws=3,
-        warmup=0,
-        checkpoint=lambda sofar: seen.append(sofar.sites["depth"]),
-    )
-    assert [part.shape[1] for part in seen] == [1, 2, 3]
-    assert torch.equal(seen[1], draws.sites["depth"][:, :2])
+def test_draws_on_disk_are_those_in_memory(model, tmp_path):
+    settings = {"chains": 2, "draws": 3, "warmup": 1, "dtype": torch.float64}
+    with DiskStore(tmp_path / "draws") as store:
+        on_disk = inference.sample_posterior(model, store=store, **settings)
+    assert same(on_disk, inference.sample_posterior(model, **settings))
+    assert on_disk.sites["depth"].dtype == torch.float64
+
+
+def test_a_budget_of_sampling_seconds_completes_the_run(model):
+    draws = inference.sample_posterior(model, chains=2, draws=10**6, warmup=2, sampling_limit=0.3)
+    assert not draws.is_interrupted
+    assert draws.warmup_stats["lp"].shape == (2, 2)
+    assert 0 < draws.num_draws < 10**6

@@ -1,16 +1,20 @@
 """The main job end to end on tiny pictures: what is written, and what bad input leads to."""
 
+import errno
 import json
 import os
 import signal
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from bayes_splat import arviz_bridge, config, export, pipeline, results
+from bayes_splat import arviz_bridge, config, export, inference, pipeline, results
 from bayes_splat.errors import BayesSplatError, ConfigError, ModelError, OutputError, SceneError
 from tests.helpers_disk import write_demo_scene
 
@@ -100,7 +104,7 @@ def test_two_photographs_alone_give_a_new_view(tmp_path):
 def test_summary_has_five_lines_a_verdict_and_the_place(finished):
     lines = finished.text.splitlines()
     assert len(lines) == 7
-    assert lines[5].startswith("Not converged")
+    assert lines[5].startswith(("Run longer", "Do not trust it"))
     assert str(finished.out) in lines[6]
 
 
@@ -158,6 +162,100 @@ def test_time_limit_ends_the_run_with_what_it_has(tmp_path):
     assert summary.is_interrupted
     container = results.load(summary.out / "posterior.nc")
     assert 0 < arviz_bridge.group(container, "posterior").sizes["draw"] < 5000
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches kill -9."""
+
+
+def test_a_killed_run_can_be_finished(finished, tmp_path):
+    class Kill(Quiet):
+        def update(self, phase: str, step: int, total: int, info: object, seconds: float) -> None:
+            if (phase, step) == ("sampling", 6):
+                raise Killed
+
+    options, tree = config.compose_config([*SMALL, f"out={tmp_path / 'out'}"])
+    with pytest.raises(Killed):
+        pipeline.reconstruct(options, OmegaConf.to_yaml(tree), Kill())
+    summary = pipeline.finish(tmp_path / "out", Quiet())
+    assert summary.is_interrupted
+    assert {p.name for p in summary.out.iterdir()} == {p.name for p in finished.out.iterdir()}
+    whole, part = (
+        arviz_bridge.group(results.load(run.out / "posterior.nc"), "posterior")["depth"]
+        for run in (finished, summary)
+    )
+    np.testing.assert_array_equal(part, whole[:, :5])
+    with pytest.raises(OutputError, match="holds no unfinished draws"):
+        pipeline.finish(tmp_path / "out", Quiet())
+
+
+def test_chosen_sites_and_precision_are_kept(tmp_path):
+    for save, names in (("noise_scale", {"noise_scale"}), ("none", set())):
+        summary = run(tmp_path / save, f"save={save}", "save_dtype=float64", "draws=4")
+        container = results.load(summary.out / "posterior.nc")
+        assert arviz_bridge.has_group(container, "posterior") == bool(names)
+        if names:
+            posterior = arviz_bridge.group(container, "posterior")
+            assert set(posterior.data_vars) == names
+            assert posterior["noise_scale"].dtype == np.float64
+        assert arviz_bridge.group(container, "predictions").sizes["draw"] == 4
+    with pytest.raises(ConfigError, match=r"save is \['dept'\] but must be all, none"):
+        run(tmp_path / "bad", "save=[dept]")
+
+
+def test_half_precision_is_close(finished, tmp_path):
+    summary = run(tmp_path / "out", "save_dtype=float16")
+    one, other = (
+        arviz_bridge.group(results.load(run.out / "posterior.nc"), "posterior")["depth"]
+        for run in (finished, summary)
+    )
+    np.testing.assert_allclose(other, one, rtol=2**-11)
+
+
+def test_a_full_disk_while_sampling_is_one_sentence(tmp_path, monkeypatch):
+    def full(self, group, values):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "draws/sites/depth.npy")
+
+    monkeypatch.setattr(pipeline.DiskStore, "append", full)
+    with pytest.raises(OutputError, match=r"depth\.npy: the disk is full"):
+        run(tmp_path / "out")
+
+
+def test_a_chain_that_fails_is_told_of_and_left_out(tmp_path, monkeypatch):
+    real = inference.make_kernel
+
+    @dataclass(frozen=True)
+    class Breaking:
+        inner: Any
+        count: list[int] = field(default_factory=lambda: [0])
+
+        def init(self, position: Any, adaptation: Any = None) -> Any:
+            return self.inner.init(position, adaptation)
+
+        def step(self, generators: Any, state: Any, is_warmup: bool = False) -> Any:
+            state, info = self.inner.step(generators, state, is_warmup)
+            self.count[0] += 1
+            if self.count[0] == 7:
+                position = {site: value.clone() for site, value in state.position.items()}
+                position["depth"][1, 5] = torch.nan
+                state = state._replace(position=position)
+            return state, info
+
+    monkeypatch.setattr(inference, "make_kernel", lambda *args: Breaking(real(*args)))
+    progress = Quiet()
+    summary = run(tmp_path / "out", "chains=3", progress=progress)
+    told = "chain 1 failed at step 3 of sampling: depth is not finite; stopped"
+    assert told in progress.messages
+    assert json.loads((summary.out / "run.json").read_text())["failures"] == [told]
+    assert "chain 1 was stopped on the way and left out" in summary.text
+    assert "2 chains of 8 draws" in summary.text
+    container = results.load(summary.out / "posterior.nc")
+    depth = arviz_bridge.group(container, "posterior")["depth"].values
+    assert np.isnan(depth[1, 2:]).all()
+    assert np.isfinite(depth[[0, 2]]).all()
+    stats = arviz_bridge.group(container, "sample_stats")
+    assert stats["stopped"].values.sum(1).tolist() == [0, 6, 0]
+    assert np.isfinite(np.load(summary.out / "target_0" / "maps.npz")["mean"]).all()
 
 
 # ----- bad input -----

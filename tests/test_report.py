@@ -7,7 +7,7 @@ import torch
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from bayes_splat import diagnostics, metrics, report
+from bayes_splat import diagnostics, metrics, report, verdict
 from bayes_splat.errors import OutputError
 from bayes_splat.types import Rendering
 from bayes_splat.uncertainty import PredictionAccumulator
@@ -40,7 +40,7 @@ def make_run(with_truth=True):
         torch.stack(colors, 1).numpy(), torch.stack(depths, 1).numpy()
     )
     rhat = diagnostics.rhat_map(pixels, grid, (VIEWS, HEIGHT, WIDTH))
-    found = diagnostics.verdict(pixels, grid, (HEIGHT, WIDTH), NAMES)
+    found = verdict.verdict(pixels, grid, (HEIGHT, WIDTH), NAMES)
     return accumulator.result(), truth.numpy(), pixels, rhat, found
 
 
@@ -149,7 +149,7 @@ def test_maps_without_a_single_number_can_be_drawn(tmp_path):
 
 def test_rhat_of_infinity_is_drawn_as_the_worst_and_not_as_unknown():
     rhat = np.where(np.isnan(RHAT[0]), np.nan, np.inf)
-    shown = report._rhat_map(rhat)
+    shown = report.rhat_picture(rhat)
     assert np.nanmin(shown.values) > report.RHAT_STEPS[-1]
     assert np.isfinite(shown.values).any()
 
@@ -157,13 +157,13 @@ def test_rhat_of_infinity_is_drawn_as_the_worst_and_not_as_unknown():
 def test_rhat_between_grid_pixels_is_the_nearest():
     values = np.full((6, 7), np.nan)
     values[1, [1, 4]], values[4, [1, 4]] = (1.0, 2.0), (3.0, 4.0)
-    filled = report._fill(values)
+    filled = report.fill_grid(values)
     assert filled[0].tolist() == [1, 1, 1, 2, 2, 2, 2]
     assert filled[5].tolist() == [3, 3, 3, 4, 4, 4, 4]
     values[4] = np.nan
     values = np.concatenate([values, np.full((40, 7), np.nan)])
     values[5, :] = 9
-    assert np.isnan(report._fill(values)[30:]).all()
+    assert np.isnan(report.fill_grid(values)[30:]).all()
 
 
 def test_folder_names_are_safe_and_different():
@@ -223,5 +223,5 @@ def test_any_aspect_can_be_drawn(shape, tmp_path):
     }
     figure = report.panel_figure("x", maps, np.zeros((*shape, 3)), np.ones(shape))
     assert isinstance(figure, Figure)
-    report._save_figure(tmp_path / "x.png", figure)
+    report.save_figure(tmp_path / "x.png", figure)
     assert (tmp_path / "x.png").exists()

@@ -1,16 +1,26 @@
 import errno
 import os
+import subprocess
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 
 from bayes_splat import arviz_bridge as bridge
 from bayes_splat import diagnostics, results
+from bayes_splat.draw_arrays import DrawArray
 from bayes_splat.errors import OutputError
 from bayes_splat.types import Cameras, Views
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", FutureWarning)
+    import arviz
+
+ROOT = Path(__file__).parents[1]
 CHAINS, DRAWS, WARMUP, GAUSSIANS = 2, 6, 9, 5
 GRID = diagnostics.fixed_grid((4, 6), 3, max_pixels=24)
 NUM_PIXELS = len(GRID.view)
@@ -33,10 +43,14 @@ CONTEXT, TARGETS = make_views(("a", "b"), 1), make_views(("x", "y", "z"), 2)
 
 
 def build(num_draws=DRAWS, **changes):
+    return results.build(**(parts(num_draws) | changes))
+
+
+def parts(num_draws=DRAWS):
     rng = np.random.default_rng(0)
-    given = {
+    return {
         "sites": {
-            "depth": torch.rand(CHAINS, num_draws, GAUSSIANS),
+            "depth": torch.from_numpy(rng.random((CHAINS, num_draws, GAUSSIANS), np.float32)),
             "opacity": rng.random((CHAINS, num_draws, GAUSSIANS)),
             "harmonics": rng.random((CHAINS, num_draws, GAUSSIANS, 3, 4)),
             "noise_scale": rng.random((CHAINS, num_draws)),
@@ -61,7 +75,6 @@ def build(num_draws=DRAWS, **changes):
         },
         "attrs": {"is_interrupted": True},
     }
-    return results.build(**(given | changes))
 
 
 def check(container):
@@ -70,7 +83,8 @@ def check(container):
     assert posterior["harmonics"].dims == ("chain", "draw", "gaussian", "channel", "harmonic")
     assert posterior["noise_scale"].dims == ("chain", "draw")
     assert posterior["my_site"].dims == ("chain", "draw", "my_site_dim_0")
-    assert posterior["opacity"].dtype == np.float32
+    assert posterior["depth"].dtype == np.float32
+    assert posterior["opacity"].dtype == np.float64, "the precision in which they were kept"
     assert posterior["bucket"].dtype.kind == "i"
 
     stats = bridge.group(container, "sample_stats")
@@ -108,6 +122,94 @@ def test_round_trip(tmp_path):
     results.save(build(), path)
     check(results.load(path))
     assert [p.name for p in path.parent.iterdir()] == ["posterior.nc"]
+
+
+def lazily(**parts):
+    """The same parts, draws and renders as pieces of what lies elsewhere."""
+    result = dict(parts)
+    result["sites"] = {name: DrawArray(parts["sites"], name) for name in parts["sites"]}
+    for name in ("color", "depth", "alpha"):
+        result[name] = DrawArray({name: np.asarray(parts[name], np.float32)}, name)
+    return result
+
+
+@pytest.mark.parametrize("num_draws", [0, 1, DRAWS])
+def test_written_piece_by_piece_it_is_the_same_file(tmp_path, monkeypatch, num_draws):
+    whole = build(num_draws)
+    path = tmp_path / "out" / "posterior.nc"
+    for piece in (2**20, 50):  # everything at once, and a draw or two at a time
+        monkeypatch.setattr(bridge, "_CHUNK_BYTES", piece)
+        results.write(path, **lazily(**parts(num_draws)))
+        loaded = results.load(path)
+        assert bridge.group_names(loaded) == bridge.group_names(whole)
+        for name in bridge.group_names(whole):
+            xr.testing.assert_identical(bridge.group(loaded, name), bridge.group(whole, name))
+        assert [p.name for p in path.parent.iterdir()] == ["posterior.nc"]
+
+
+def test_arviz_opens_what_was_written_piece_by_piece(tmp_path):
+    results.write(tmp_path / "posterior.nc", **lazily(**parts()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(arviz.from_netcdf(str(tmp_path / "posterior.nc")))
+
+
+def test_half_precision_becomes_single(tmp_path):
+    half = torch.rand(CHAINS, DRAWS, GAUSSIANS).half()
+    given = parts() | {"sites": {"depth": DrawArray({"depth": half}, "depth")}}
+    results.write(tmp_path / "posterior.nc", **given)
+    depth = bridge.group(results.load(tmp_path / "posterior.nc"), "posterior")["depth"]
+    assert depth.dtype == np.float32
+    np.testing.assert_array_equal(depth, half.float())
+
+
+def test_draws_that_do_not_fit_are_refused(tmp_path):
+    given = lazily(**parts())
+    given["depth"] = DrawArray({"depth": np.zeros((CHAINS, DRAWS + 1, NUM_PIXELS))}, "depth")
+    with pytest.raises(ValueError, match="draw"):
+        results.write(tmp_path / "posterior.nc", **given)
+
+
+def test_chosen_groups_alone_are_read(tmp_path):
+    results.write(tmp_path / "posterior.nc", **parts())
+    loaded = results.load(tmp_path / "posterior.nc", only=("predictions", "absent"))
+    assert bridge.group_names(loaded) == ["predictions"]
+
+
+FULL_DISK = """
+import resource, sys
+from bayes_splat import results
+from bayes_splat.errors import OutputError
+from tests import test_results
+
+given = test_results.lazily(**test_results.parts(num_draws=200))
+for room in (100, 140_000, 160_000, 200_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+    try:
+        results.write(sys.argv[1], **given)
+    except OutputError as error:
+        print(error)
+"""
+
+
+def test_full_disk_while_writing_piece_by_piece(tmp_path):
+    """In a process of its own, which HDF5 would take along."""
+    path = tmp_path / "posterior.nc"
+    results.write(path, **parts())
+    before = path.read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FULL_DISK, str(path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    refusal = "posterior.nc: the file would be larger than this system allows"
+    assert done.stdout.count(refusal) == 4
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["posterior.nc"]
 
 
 def test_observed_colors_are_those_of_the_grid_pixels():

@@ -36,6 +36,16 @@ def inner(function: Callable[..., Any]) -> Any:
     return numba.njit(**_OPTIONS)(inspect.unwrap(function))
 
 
+def leaf(function: Callable[..., Any]) -> Any:
+    """Like :func:`inner`, for what neither makes nor returns arrays: references are not counted.
+
+    Where loops call functions with several ways out, numba fails to see that counting up and down
+    cancel, and the atomic additions cost more than a short loop does.
+    """
+    options = {**_OPTIONS, "_nrt": False}
+    return numba.njit(**options)(inspect.unwrap(function))
+
+
 def compiled_phase(function: Callable[..., Any]) -> Any:
     """Like :func:`inner`, without what Python would need to call it: quicker to compile."""
     options = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}

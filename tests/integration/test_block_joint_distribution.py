@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from bayes_splat import inference
-from bayes_splat.config import BlockMALAConfig
-from bayes_splat.models import tile_blocks
+from bayes_splat.models import smoothness, tile_blocks
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.models.tile_blocks import TileBlocks, TilePartition
+from bayes_splat.sampler_config import BlockMALAConfig
 from bayes_splat.samplers import block_mala
 from bayes_splat.samplers.base import Kernel
 from bayes_splat.samplers.block_mala import BlockMALA
@@ -25,6 +25,7 @@ FAR_OFF = 1.4 * scenes.LIMIT
 
 LINE: dict[str, Any] = {"image_shape": (1, 24), "baseline": 0.06}
 WIDE = {**LINE, "baseline": 0.25}
+SMOOTH = {"prior": "smooth", "smoothness": 30.0, "contrast": 1.0}
 
 
 def kernel(
@@ -63,6 +64,8 @@ RIGHT = {
     "opacities": (opacities, {**LINE, "noise": "per_view"}, 2),
     "offsets, compiled pictures": (offsets, {**LINE, "renderer": "cpu"}, 2),
     "order of centres": (leaving, {**LINE, "order": "center", "prior": "proposal"}, 2),
+    "smooth prior": (offsets, {**LINE, **SMOOTH}, 4),
+    "depths that leave, smooth prior": (leaving, {**WIDE, **SMOOTH}, 4),
     "the sampler of the command line": (whole, LINE, 3),
 }
 
@@ -115,6 +118,10 @@ class _Fixed:
         return self.owner
 
 
+def owners_of_left_ends(field, owners):
+    return torch.stack([owners, owners], dim=-2)
+
+
 def no_jacobian(self, block, position, depth, opacity):
     """Offsets and opacities are taken for even in their own coordinates."""
     return torch.zeros_like(depth)
@@ -130,6 +137,7 @@ BROKEN: dict[str, tuple[str, Any, str, Any]] = {
         "evaluate",
         pixels_of_the_neighbour,
     ),
+    "edges of the left end only": ("smooth prior", smoothness, "edge_owners", owners_of_left_ends),
     "no Jacobian": (
         "offsets and opacities",
         tile_blocks.TileTarget,

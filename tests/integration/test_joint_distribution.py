@@ -6,7 +6,7 @@ caught by the same check, on the same scene, with the same number of steps.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,13 +14,16 @@ import torch
 from torch import Tensor
 
 from bayes_splat import inference
-from bayes_splat.config import GibbsConfig, MALAConfig
-from bayes_splat.models import blocks, depth_moves, opacity_gibbs
+from bayes_splat.models import blocks, depth_moves, opacity_gibbs, site_sweep, smoothness
 from bayes_splat.models.bucket_offsets import BucketOffsets, OffsetTarget
 from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.noise_gibbs import NoiseGibbs
 from bayes_splat.models.opacity_gibbs import OpacityGibbs
+from bayes_splat.models.patch_moves import PatchMoves
+from bayes_splat.models.site_sweep import SiteSweep
 from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.rendering import cpu_live_lists
+from bayes_splat.sampler_config import GibbsConfig, MALAConfig
 from bayes_splat.samplers import langevin, positions
 from bayes_splat.samplers.base import Generators, Kernel, Position
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
@@ -39,6 +42,8 @@ LEANING = {"opacity_prior": [2.0, 0.7], **PER_VIEW}
 # A line of pixels and a wide base: few Gaussians meet, and those that jump touch other pixels.
 SMALL = {"image_shape": (2, 3)}
 LINE = {"image_shape": (1, 16), "baseline": 0.8}
+# A coupling of a few units a bucket, on photographs whose contrast hardly cuts it.
+SMOOTH = {"prior": "smooth", "smoothness": 8.0, "contrast": 1.0}
 
 
 class Case(NamedTuple):
@@ -87,8 +92,32 @@ def mala(model: SplatModel, target: PyroTarget) -> Kernel:
     return inference.make_kernel(model, target, MALAConfig(step_size=0.01))
 
 
+def sites(model: SplatModel, target: PyroTarget) -> Kernel:
+    return Gibbs(target, [SiteSweep(model)])
+
+
+def patches(model: SplatModel, target: PyroTarget) -> Kernel:
+    return Gibbs(target, [PatchMoves(model, (1, 2, 3), scale=1.0)])
+
+
+def default(model: SplatModel, target: PyroTarget) -> Kernel:
+    return inference.make_kernel(model, target, GibbsConfig(patch_sizes=[1, 2, 3]))
+
+
 def composed(model: SplatModel, target: PyroTarget) -> Kernel:
-    return inference.make_kernel(model, target, GibbsConfig(step_size=0.4, mala_steps=4))
+    """Single depths, offsets and opacities one after another."""
+    return inference.make_kernel(
+        model,
+        target,
+        GibbsConfig(
+            sites=False,
+            patch_sizes=[],
+            step_size=0.4,
+            mala_steps=4,
+            jump_fraction=0.25,
+            opacity_fraction=0.5,
+        ),
+    )
 
 
 RIGHT = {
@@ -99,14 +128,28 @@ RIGHT = {
     "jumps": Case(jumps, LINE, 16, 600),
     "jumps, proposal as prior": Case(jumps, {"prior": "proposal"}, 8),
     "walks": Case(walks, LINE, 16, 600),
+    "jumps, smooth prior": Case(jumps, {**SMOOTH, **LINE}, 8),
+    "walks, smooth prior": Case(walks, {**SMOOTH, "image_shape": (3, 4)}, 8),
     "walks, order of centres": Case(walks, {"order": "center", **PER_VIEW}, 8),
     "offsets by MALA": Case(offsets, SQUARE, 2),
     "offsets by MALA between other blocks": Case(offsets_between, SMALL, 16, 800),
     "everything by MALA": Case(mala, SHARP, 20),
     "everything by MALA, order of centres": Case(mala, {"order": "center", **LEANING}, 10),
-    "the default": Case(composed, LINE, 4),
-    "the default, compiled pictures": Case(composed, {"renderer": "cpu", **LINE}, 4),
-    "the default, other priors": Case(composed, {"prior": "proposal", **LEANING}, 4),
+    "everything by MALA, smooth prior": Case(mala, {**SMOOTH, **SMALL}, 10),
+    "one after another": Case(composed, LINE, 4),
+    "one after another, compiled pictures": Case(composed, {"renderer": "cpu", **LINE}, 4),
+    "one after another, other priors": Case(composed, {"prior": "proposal", **LEANING}, 4),
+    "sites": Case(sites, {"renderer": "cpu", **LINE}, 4, 600),
+    "sites, other priors": Case(sites, {"prior": "proposal", "renderer": "cpu", **LEANING}, 4),
+    "sites, order of centres": Case(sites, {"order": "center", "renderer": "cpu", **SHARP}, 4),
+    "patches": Case(patches, {"renderer": "cpu"}, 8, 600),
+    "patches, proposal as prior": Case(patches, {"prior": "proposal", "renderer": "cpu"}, 8),
+    "the default": Case(default, {"renderer": "cpu", **LINE}, 4),
+    "the default, other priors": Case(
+        default, {"prior": "proposal", "renderer": "cpu", **LEANING}, 4
+    ),
+    "one after another, smooth prior": Case(composed, {**SMOOTH, **LINE}, 4),
+    "the default, smooth prior": Case(default, {"renderer": "cpu", **SMOOTH, **LINE}, 4),
 }
 
 
@@ -192,7 +235,9 @@ class OldOrder(DepthMoves):
     """Renders the candidates in the order of the present depths."""
 
     def _log_likelihood_ratio(self, owner, moving, old, new, opacity, noise):
-        model = FrozenOrder(**vars(self.model), past=old)
+        model = FrozenOrder(
+            **{f.name: getattr(self.model, f.name) for f in fields(self.model)}, past=old
+        )
         right = DepthMoves(model, self.candidates, self.fraction)
         return right._log_likelihood_ratio(owner, moving, old, new, opacity, noise)
 
@@ -247,6 +292,19 @@ def stale(model: SplatModel, target: PyroTarget) -> Kernel:
     return offsets_between(model, target, StaleBlock)
 
 
+def no_coupling(field, relative, candidate=None):
+    """Neighbours are taken for independent."""
+    return torch.zeros_like(relative[..., 0] if candidate is None else relative)
+
+
+def half_the_edges(field, relative, candidate):
+    """Only those to the right and below, as if each edge were one end's alone."""
+    before = smoothness.edge_energies(field, relative).sum(-2)
+    others = torch.stack(smoothness._shifted(field, relative), dim=-1)[..., [1, 3]]
+    weights = field.strength * torch.stack([field.right, field.below], dim=-1)
+    return before - (weights * (candidate[..., None] - others).abs()).sum(-1)
+
+
 right_slope = OffsetTarget._log_slope
 
 
@@ -254,6 +312,25 @@ def no_slope(self, y, x):
     """Offsets taken for even in their own coordinate."""
     slope, _ = right_slope(self, y, x)
     return torch.zeros_like(slope), torch.zeros_like(slope)
+
+
+right_places = cpu_live_lists.find_places
+
+
+def old_keys(gaussians, cameras, settings, sort_depths, threads):
+    """Offered places sorted by where the Gaussians are."""
+    keys = sort_depths[::2].repeat_interleave(2, 0)
+    return right_places(gaussians, cameras, settings, keys, threads)
+
+
+def even_jumps(proposal, depth):
+    """Jumps taken for uniform."""
+    return torch.zeros_like(depth)
+
+
+def even_prior(model, depth):
+    """The prior of patches and sites taken for uniform."""
+    return torch.zeros_like(depth)
 
 
 BROKEN: dict[str, Case | tuple[Case, Any, str, Any]] = {
@@ -276,14 +353,54 @@ BROKEN: dict[str, Case | tuple[Case, Any, str, Any]] = {
     "offsets: stale": Case(stale, SMALL, 16, 800),
     "everything: loud": (RIGHT["everything by MALA"], langevin, "step", loud_step),
     "everything: no density": (RIGHT["everything by MALA"], langevin, "log_ratio", no_density),
-    "default: photographs ignored": (RIGHT["the default"], Sweep, "statistics", blind_statistics),
-    "default: all at once": (
-        RIGHT["the default"],
+    "jumps: no coupling": (
+        RIGHT["jumps, smooth prior"],
+        smoothness,
+        "local_log_prior_ratio",
+        no_coupling,
+    ),
+    "walks: half the edges": (
+        RIGHT["walks, smooth prior"],
+        smoothness,
+        "local_log_prior_ratio",
+        half_the_edges,
+    ),
+    "everything: no coupling": (
+        RIGHT["everything by MALA, smooth prior"],
+        smoothness,
+        "energy",
+        no_coupling,
+    ),
+    "one after another: no coupling of jumps": (
+        RIGHT["one after another, smooth prior"],
+        smoothness,
+        "local_log_prior_ratio",
+        no_coupling,
+    ),
+    "one after another: photographs ignored": (
+        RIGHT["one after another"],
+        Sweep,
+        "statistics",
+        blind_statistics,
+    ),
+    "one after another: all at once": (
+        RIGHT["one after another"],
         depth_moves,
         "_without_shared_pixels",
         everybody_moves,
     ),
-    "default: loud": (RIGHT["the default"], langevin, "step", loud_step),
+    "one after another: loud": (RIGHT["one after another"], langevin, "step", loud_step),
+    "sites: no reverse density": (RIGHT["sites"], site_sweep, "_log_jump", even_jumps),
+    "sites: old keys": (RIGHT["sites"], cpu_live_lists, "find_places", old_keys),
+    "sites: no prior": (RIGHT["sites, other priors"], site_sweep, "log_prior", even_prior),
+    "patches: old keys": (RIGHT["patches"], cpu_live_lists, "find_places", old_keys),
+    "patches: no prior": (
+        RIGHT["patches, proposal as prior"],
+        site_sweep,
+        "log_prior",
+        even_prior,
+    ),
+    "default: old keys": (RIGHT["the default"], cpu_live_lists, "find_places", old_keys),
 }
 
 

@@ -20,6 +20,8 @@ from bayes_splat.models import noise_gibbs
 from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.rendering.renderer import make_renderer
+from bayes_splat.sampler_config import BlockMALAConfig, GibbsConfig, Sampler
 from bayes_splat.samplers.potential import PyroTarget
 from tests import helpers_scenes as scenes
 
@@ -82,9 +84,13 @@ def worst(one: Estimates, other: Estimates) -> float:
     return float((np.abs(one.mean - other.mean) / error)[error > 0].max())
 
 
-def sampled(model: SplatModel, *, draws: int, warmup: int, seed: int = 0) -> Tensor:
-    """By the default sampler: [chain, draw, quantity]."""
-    found = inference.sample_posterior(model, chains=64, draws=draws, warmup=warmup, seed=seed)
+def sampled(
+    model: SplatModel, *, draws: int, warmup: int, seed: int = 0, sampler: Sampler | None = None
+) -> Tensor:
+    """By the default sampler, or another: [chain, draw, quantity]."""
+    found = inference.sample_posterior(
+        model, sampler, chains=64, draws=draws, warmup=warmup, seed=seed
+    )
     flat = quantities(model, {name: value.flatten(0, 1) for name, value in found.sites.items()})
     return flat.unflatten(0, (64, draws))
 
@@ -167,6 +173,35 @@ def test_the_default_sampler_agrees_with_the_weighted_prior(model, exact):
 def test_a_wrong_proposal_leads_to_the_same_posterior(model, exact):
     astray = scenes.replaced(model, wrong_proposal(model))
     ours = sampled(astray, draws=50, warmup=30, seed=1)
+    assert worst(from_chains(ours, exact.limits), exact.estimates) < scenes.LIMIT
+
+
+def sure_proposal(model: SplatModel) -> DepthProposal:
+    """Nearly certain of the buckets that the photographs were made from."""
+    truth = model.proposal.bucket(scenes.prior_draws(model, 1, seed=3)["depth"])[0]
+    probabilities = torch.full((4, 3), 0.02).scatter(1, truth[:, None], 0.96)
+    return scenes.with_probabilities(model.proposal, probabilities)
+
+
+def uniform_proposal(model: SplatModel) -> DepthProposal:
+    """Knows nothing."""
+    return scenes.with_probabilities(model.proposal, torch.full((4, 3), 1.0 / 3.0))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "propose"),
+    [
+        (GibbsConfig(), sure_proposal),
+        (GibbsConfig(), uniform_proposal),
+        (GibbsConfig(), wrong_proposal),
+        (BlockMALAConfig(block_size=8, step_size=0.3), wrong_proposal),
+    ],
+    ids=["gibbs-sure", "gibbs-uniform", "gibbs-wrong", "block_mala-wrong"],
+)
+def test_any_proposal_leads_to_the_same_posterior_compiled(model, exact, sampler, propose):
+    """Every sampler that jumps by the proposal, with the compiled engine."""
+    compiled = replace(scenes.replaced(model, propose(model)), renderer=make_renderer("cpu"))
+    ours = sampled(compiled, draws=40, warmup=30, seed=2, sampler=sampler)
     assert worst(from_chains(ours, exact.limits), exact.estimates) < scenes.LIMIT
 
 

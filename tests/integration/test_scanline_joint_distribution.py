@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from bayes_splat import inference
-from bayes_splat.config import BlockMALAConfig, GibbsConfig
 from bayes_splat.models import depth_moves, forward_backward, transition_gibbs
 from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.forward_backward import NOTHING
@@ -21,6 +20,7 @@ from bayes_splat.models.scanline_moves import ScanlineMoves
 from bayes_splat.models.scanlines import Lines, ScanlineDepth
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.models.transition_gibbs import TransitionGibbs
+from bayes_splat.sampler_config import BlockMALAConfig, GibbsConfig
 from bayes_splat.samplers.base import Block, Kernel
 from bayes_splat.samplers.gibbs import Gibbs
 from bayes_splat.samplers.potential import PyroTarget
@@ -32,7 +32,6 @@ FAR_OFF = 2.0 * scenes.LIMIT
 NOISY = {"noise_prior": [4.0, 0.2], "transition_stickiness": 1.0}
 HMM = {"prior": "scanline_hmm", "image_shape": (1, 8), "baseline": 0.8, **NOISY}
 IHMM = {**HMM, "prior": "ihmm", "layer_concentration": 2.0}
-COLUMNS = {"prior": "scanline_hmm", "scanlines": "columns", **NOISY}
 SPARSE = {**HMM, "transition_concentration": 0.5, "transition_stickiness": 0.0}
 FIELD = {"prior": "scanline_hmm", "image_shape": (4, 2), **NOISY}
 LINE = {"prior": "scanline_hmm", "image_shape": (1, 16), "baseline": 0.8}
@@ -68,13 +67,11 @@ RIGHT = {
     "stretches": Case((stretch(3),), SPARSE, 8, 500),
     "stretches that touch others": Case((stretch(2),), LINE, 14),
     "stretches next to each other": Case((stretch(2, spacing=1),), LINE, 6),
-    "whole columns": Case((stretch(9, sharpness=0.5),), COLUMNS, 6, 400),
     "compiled": Case((stretch(2, spacing=1),), {**LINE, "renderer": "cpu"}, 6),
     "single depths": Case((jumps,), HMM, 8, 400),
     "transitions": Case((TransitionGibbs,), FIELD, 2),
     "layers": Case((TransitionGibbs,), LAYERS, 3),
     "layers, hardly sticky": Case((TransitionGibbs,), IHMM, 3),
-    "layers and stretches": Case((stretch(2), TransitionGibbs), IHMM, 6, 400),
 }
 
 
@@ -111,17 +108,8 @@ def no_right_end(weights, transition, before, after, uniform):
     return right_stretches(weights, transition, before, torch.full_like(after, NOTHING), uniform)
 
 
-def no_left_end(weights, transition, before, after, uniform):
-    return right_stretches(weights, transition, torch.full_like(before, NOTHING), after, uniform)
-
-
 def transposed(weights, transition, before, after, uniform):
     return right_stretches(weights, transition.mT.contiguous(), before, after, uniform)
-
-
-def one_bucket_off(weights, transition, before, after, uniform):
-    drawn = right_stretches(weights, transition, before, after, uniform)
-    return drawn._replace(states=(drawn.states + 1).remainder(weights.shape[-1]))
 
 
 def phi_in_the_target(self, *args):
@@ -141,14 +129,6 @@ def everybody_moves(touched, shape):
 def of_one_view(self, bucket, num_buckets):
     lines = replace(self, order=self.order[: len(self.order) // self.num_views])
     return self.num_views * right_counts(lines, bucket, num_buckets)
-
-
-def two_apart(self, bucket, num_buckets):
-    return right_counts(replace(self, order=self.order[:, ::2]), bucket, num_buckets)
-
-
-def from_there(self, bucket, num_buckets):
-    return right_counts(self, bucket, num_buckets).mT
 
 
 def over_line_ends(self, bucket, num_buckets):
@@ -179,14 +159,7 @@ BROKEN: dict[str, tuple[Case, Any, str, Any]] = {
         "sample_stretches",
         no_right_end,
     ),
-    "left end forgotten": (RIGHT["stretches"], forward_backward, "sample_stretches", no_left_end),
     "transition transposed": (RIGHT["stretches"], forward_backward, "sample_stretches", transposed),
-    "bucket off by one": (
-        RIGHT["stretches"],
-        forward_backward,
-        "sample_stretches",
-        one_bucket_off,
-    ),
     "phi in the target": (RIGHT["stretches"], ScanlineMoves, "_offer", phi_in_the_target),
     "old footprint": (
         RIGHT["stretches that touch others"],
@@ -207,8 +180,6 @@ BROKEN: dict[str, tuple[Case, Any, str, Any]] = {
         without_successor,
     ),
     "counts of one view": (RIGHT["transitions"], Lines, "transition_counts", of_one_view),
-    "counts two apart": (RIGHT["transitions"], Lines, "transition_counts", two_apart),
-    "counts transposed": (RIGHT["transitions"], Lines, "transition_counts", from_there),
     "counts over line ends": (RIGHT["transitions"], Lines, "transition_counts", over_line_ends),
     "customers for tables": (
         RIGHT["layers, hardly sticky"],

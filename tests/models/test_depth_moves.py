@@ -16,7 +16,8 @@ from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
 from tests import helpers_scenes as scenes
 
-KINDS = [{}, {"prior": "proposal", "noise": "per_view"}, {"order": "center"}]
+SMOOTH = {"prior": "smooth", "smoothness": 8.0, "contrast": 1.0}
+KINDS = [{}, {"prior": "proposal", "noise": "per_view"}, {"order": "center"}, SMOOTH]
 exact_model = partial(scenes.tiny_model, dtype=torch.float64, image_shape=(2, 12), baseline=0.8)
 CHAINS = 60
 
@@ -129,11 +130,9 @@ def test_moves_without_shared_pixels_factorise(kind):
     assert (moving.sum(-1) > 1).sum() > CHAINS / 2, "several move at once"
     assert (single[~moving] == 0).all()
 
-    prior = model.depth_prior()
-
     def likelihood_ratio(new: Tensor) -> Tensor:
         change = log_joint(target, {**sites, "depth": new}) - log_joint(target, sites)
-        return change - (prior.log_prob(new) - prior.log_prob(depth)).sum(-1)
+        return change - model.depth_prior_log_ratio(depth, new).sum(-1)
 
     assert single.sum(-1) == pytest.approx(likelihood_ratio(together), rel=1e-6, abs=1e-8)
     # ... and each by itself is the ratio of its own move.
@@ -142,6 +141,28 @@ def test_moves_without_shared_pixels_factorise(kind):
         wanted = likelihood_ratio(alone)
         moves = moving[:, place]
         assert single[moves, place] == pytest.approx(wanted[moves], rel=1e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("is_coupled", [True, False])
+def test_neighbours_that_the_prior_couples_never_move_together(is_coupled, monkeypatch):
+    """Even if their footprints were too small to meet."""
+
+    def nobody_meets(model, old, new, opacity, chosen):
+        owner = torch.full((len(chosen), model.num_pixels), -1)
+        return depth_moves._Claims(torch.ones_like(chosen, dtype=torch.bool), owner)
+
+    monkeypatch.setattr(depth_moves, "claims", nobody_meets)
+    model = exact_model(**{**SMOOTH, **({} if is_coupled else {"prior": "uniform"})})
+    target = PyroTarget(model, vectorized=True)
+    start = target.unconstrain(scenes.prior_draws(model, CHAINS))
+    block = DepthMoves(model, "walk", fraction=0.9)
+    after, _, _ = block.step(make_generators(0, CHAINS), start, None, is_warmup=False)
+    moved = (after["depth"] != start["depth"]).reshape(CHAINS, 2, 2, 12)
+    pairs = (moved[..., 1:] & moved[..., :-1]).sum() + (
+        moved[..., 1:, :] & moved[..., :-1, :]
+    ).sum()
+    assert moved.sum() > CHAINS
+    assert (pairs == 0) == is_coupled
 
 
 def test_who_moves_is_the_same_seen_from_the_other_side():

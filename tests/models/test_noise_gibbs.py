@@ -81,3 +81,14 @@ def test_chains_use_their_own_streams():
     alone, _, _ = NoiseGibbs(model).step(make_generators(0, 3)[2:], last, None, is_warmup=False)
     assert torch.equal(alone["noise_scale"], moved["noise_scale"][2:])
     assert isinstance(NoiseGibbs(model), base.Block)
+
+
+@pytest.mark.parametrize("prior", ["uniform", "smooth", "proposal", "scanline_hmm", "ihmm"])
+@pytest.mark.parametrize("noise", ["global", "per_view"])
+def test_the_reported_energy_is_that_of_the_joint(prior, noise):
+    model = scenes.tiny_model(prior=prior, noise=noise, opacity_prior=[2.0, 0.7])
+    target = PyroTarget(model, vectorized=True)
+    position = target.unconstrain(scenes.prior_draws(model, 5))
+    moved, _, info = NoiseGibbs(model).step(make_generators(0, 5), position, None, is_warmup=False)
+    assert info.potential_energy == pytest.approx(target.potential_energy(moved), rel=1e-9)
+    assert info.potential_energy != pytest.approx(target.potential_energy(position), rel=1e-3)

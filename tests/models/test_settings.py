@@ -4,12 +4,14 @@ import sys
 import pytest
 
 from bayes_splat.errors import ConfigError
+from bayes_splat.models import smoothness
 from bayes_splat.models.settings import ModelConfig, PlaneSweepConfig
 
 
 def test_defaults_make_sense():
     sweep, model = PlaneSweepConfig(), ModelConfig()
     assert sweep.window % 2 == 1
+    assert (model.smoothness, model.contrast) == (smoothness.STRENGTH, smoothness.BANDWIDTH)
     assert (model.prior, model.noise, model.order) == ("uniform", "global", "bucket")
     assert model.opacity_prior == [1.0, 1.0], "uniform"
 
@@ -38,6 +40,8 @@ def test_sweeps_that_cannot_work_are_refused(options, message):
     ("options", "message"),
     [
         ({"prior": "flat"}, "flat"),
+        ({"smoothness": 0.0}, "smoothness"),
+        ({"contrast": -0.1}, "contrast"),
         ({"order": "depth"}, "depth"),
         ({"noise": "none"}, "none"),
         ({"opacity_prior": [1.0]}, "opacity_prior"),

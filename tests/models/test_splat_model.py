@@ -19,6 +19,7 @@ KINDS = [
     {},
     {"noise": "per_view", "opacity_prior": [2.0, 0.7]},
     {"prior": "proposal", "order": "center"},
+    {"prior": "smooth", "smoothness": 8.0, "contrast": 1.0},
 ]
 exact_model = partial(scenes.tiny_model, dtype=torch.float64)
 
@@ -35,6 +36,8 @@ def log_joint_by_hand(model: SplatModel, sites: dict[str, Tensor]) -> Tensor:
         total = proposal.log_prob(depth).sum()
     else:
         total = -(depth**2 * (1 / proposal.near - 1 / proposal.far)).log().sum()
+    if model.config.prior == "smooth":
+        total -= coupling_by_hand(model, depth)
     total += stats.beta(a, b, scale=0.999).logpdf(opacity).sum()
     total += (stats.invgamma(c, scale=d).logpdf(noise**2) + (2 * noise).log().numpy()).sum()
     key = None
@@ -46,6 +49,18 @@ def log_joint_by_hand(model: SplatModel, sites: dict[str, Tensor]) -> Tensor:
     for view, scale in enumerate(noise.expand(2)):
         photograph = model.views.images[view].movedim(0, -1)
         total += stats.norm(pictures[view], scale).logpdf(photograph).sum()
+    return total
+
+
+def coupling_by_hand(model: SplatModel, depth: Tensor) -> Tensor:
+    images, (near, far) = model.views.images, (1.0, 4.0)
+    height, width = images.shape[-2:]
+    where = ((1 / near - 1 / depth) / (1 / near - 1 / far)).reshape(2, height, width)
+    total = torch.zeros((), dtype=torch.float64)
+    for axis in (1, 2):
+        contrast = images.diff(dim=axis + 1).abs().mean(1)
+        weight = torch.exp(-contrast / model.config.contrast)
+        total += model.config.smoothness * (weight * where.diff(dim=axis).abs()).sum()
     return total
 
 
@@ -196,6 +211,28 @@ def test_chains_that_cannot_be_drawn_have_infinite_energy(engine):
     energies = model.cell_energies(target.constrain(position), 2)
     assert energies[0].isfinite().all()
     assert energies[1].isnan().all()
+
+
+# ----- the smooth prior -----
+
+
+def test_the_field_looks_at_photographs_and_not_at_the_proposal():
+    model = exact_model(**KINDS[3])
+    field = model.smoothness
+    assert field is not None
+    flat = torch.full_like(model.proposal.probabilities, 0.25)
+    wrong = scenes.replaced(model, scenes.with_probabilities(model.proposal, flat))
+    assert wrong.smoothness is not None
+    assert torch.equal(field.right, wrong.smoothness.right)
+    assert exact_model().smoothness is None
+    assert exact_model(prior="proposal").smoothness is None
+
+
+def test_the_field_needs_a_gaussian_a_pixel():
+    model = exact_model(**KINDS[3])
+    wide = scenes.tiny_model(image_shape=(3, 5)).proposal
+    with pytest.raises(ValueError, match="needs one Gaussian a pixel, got 30 Gaussians and 24"):
+        _ = scenes.replaced(model, wide).smoothness
 
 
 # ----- noise and order -----

@@ -27,6 +27,7 @@ SCENE: dict[str, Any] = {
     "opacity_prior": [2.0, 0.7],
 }
 CHAINS = 3
+SMOOTH = {"prior": "smooth", "smoothness": 8.0, "contrast": 1.0}
 
 
 def make(sites=("depth", "opacity"), tile=1, num_cells=None, **scene: Any):
@@ -55,7 +56,13 @@ def test_it_speaks_the_protocols():
 @pytest.mark.parametrize("sites", [c for c in CHOICES if "offset" not in c])
 @pytest.mark.parametrize(
     "scene",
-    [{}, {"noise": "global", "prior": "proposal"}, {"order": "center"}, {"renderer": "cpu"}],
+    [
+        {},
+        {"noise": "global", "prior": "proposal"},
+        {"order": "center"},
+        {"renderer": "cpu"},
+        SMOOTH,
+    ],
 )
 def test_energy_and_gradient_are_those_of_the_model(sites, scene):
     parts, joint, position = make(sites, tile=4, **scene)
@@ -87,9 +94,9 @@ def test_offsets_are_those_of_bucket_offsets():
 
 
 @pytest.mark.parametrize("sites", CHOICES)
-@pytest.mark.parametrize("tile", [1, 4])
-def test_blocks_and_rest_add_up(sites, tile):
-    parts, _, position = make(sites, tile)
+@pytest.mark.parametrize(("tile", "scene"), [(1, {}), (4, {}), (1, SMOOTH)])
+def test_blocks_and_rest_add_up(sites, tile, scene):
+    parts, _, position = make(sites, tile, **scene)
     target, block = parts.given(position), parts.extract(position)
     partition = target.draw_partition(make_generators(0, CHAINS))
     found = partition.evaluate(nudged(block, 0))
@@ -101,10 +108,10 @@ def test_blocks_and_rest_add_up(sites, tile):
 
 
 @pytest.mark.parametrize("sites", CHOICES)
-@pytest.mark.parametrize("renderer", ["reference", "cpu"])
-def test_a_block_feels_its_own_active_gaussians_only(sites, renderer):
+@pytest.mark.parametrize("scene", [{}, {"renderer": "cpu"}, SMOOTH])
+def test_a_block_feels_its_own_active_gaussians_only(sites, scene):
     """Moves of all active Gaussians but one block's leave that block's energy and drift alone."""
-    parts, _, position = make(sites, renderer=renderer)
+    parts, _, position = make(sites, **scene)
     target, here = parts.given(position), parts.extract(position)
     partition = target.draw_partition(make_generators(3, CHAINS))
     owners = partition.owners(here)
@@ -123,6 +130,30 @@ def test_a_block_feels_its_own_active_gaussians_only(sites, renderer):
         for site in sites:
             torch.testing.assert_close(after.gradient[site][mine], before.gradient[site][mine])
     assert len(owner[movable].unique()) >= 3
+
+
+def test_a_smooth_prior_couples_no_two_blocks():
+    """Footprints of active Gaussians cover their neighbours' pixels; where not, it is told."""
+    parts, _, position = make(("offset",), **SMOOTH)
+    target, here = parts.given(position), parts.extract(position)
+    partition = target.draw_partition(make_generators(3, CHAINS))
+    owner = partition.owners(here)["offset"]
+    assert len(owner[owner >= 0].unique()) >= 3
+    partition.evaluate(here)
+    everybody = replace(partition)
+    everybody.__dict__["_activity"] = _Everybody(partition._activity.home)
+    with pytest.raises(ValueError, match="couples neighbouring Gaussians that two blocks move"):
+        everybody.evaluate(here)
+
+
+class _Everybody:
+    """Takes every Gaussian for active."""
+
+    def __init__(self, home):
+        self.home = home
+
+    def owners(self, cells):
+        return self.home
 
 
 def test_what_the_kernel_puts_together_is_a_fresh_evaluation():

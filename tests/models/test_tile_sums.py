@@ -1,22 +1,8 @@
-"""Sums over tiles and blocks, against loops."""
+"""Sums over blocks, by hand."""
 
 import torch
 
 from bayes_splat.models import tile_sums
-
-
-def test_squared_errors_of_cut_tiles():
-    generator = torch.Generator().manual_seed(0)
-    colors = torch.rand(2, 3, 5, 7, 3, generator=generator)
-    images = torch.rand(3, 5, 7, 3, generator=generator, dtype=torch.float64)
-    sums = tile_sums.cell_squared_errors(colors, images, 3)
-    assert sums.shape == (2, 3, 2, 3)
-    assert sums.dtype == torch.float64
-    for row in range(2):
-        for column in range(3):
-            down, along = slice(3 * row, 3 * row + 3), slice(3 * column, 3 * column + 3)
-            expected = (colors.double() - images)[:, :, down, along].square().sum((2, 3, 4))
-            torch.testing.assert_close(sums[:, :, row, column], expected)
 
 
 def test_sums_by_owner():

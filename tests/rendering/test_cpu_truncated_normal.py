@@ -71,3 +71,68 @@ def test_draws_are_those_of_the_torch_function():
     assert (found[1] != 0).sum() > 1000
     assert (found[0] >= 0).all()
     assert (found[0] <= UPPER).all()
+
+
+@numba.njit
+def masses(weighted, precision, found):
+    for i in range(len(weighted)):
+        found[i] = cpu_truncated_normal.log_truncated_mass(weighted[i], precision[i], UPPER)
+
+
+@numba.njit
+def exact_draws(weighted, precision, uniform, found):
+    for i in range(len(weighted)):
+        found[i] = cpu_truncated_normal.draw_truncated_exactly(
+            weighted[i], precision[i], UPPER, uniform[i]
+        )
+
+
+def conditionals(size: int, seed: int = 0):
+    """Means in the support, near its ends, and up to 200 deviations beyond either."""
+    generator = np.random.default_rng(seed)
+    precision = 10.0 ** generator.uniform(-8, 6, size)
+    deviations = generator.uniform(0, 200, size) ** generator.uniform(0, 1, size)
+    ends = generator.choice([0.0, UPPER], size)
+    outward = np.where(ends == 0.0, -1.0, 1.0) * generator.choice([-1.0, 1.0, 1.0], size)
+    return precision * ends + outward * deviations * np.sqrt(precision), precision
+
+
+def integral(weighted, precision, start, end):
+    """Log of the integral of the density over [start, end], by Gauss and Legendre in pieces."""
+    nodes, shares = np.polynomial.legendre.leggauss(40)
+    mode = np.clip(weighted / precision, start, end)
+    slope = max(abs(weighted - precision * mode), np.sqrt(precision))
+    steps = np.concatenate([[0.0], np.geomspace(1e-3, 1e3, 60)]) / slope
+    edges = np.clip(np.concatenate([mode - steps[::-1], mode + steps]), start, end)
+    edges = np.unique(np.concatenate([[start], edges, [end]]))
+    at = 0.5 * (edges[1:] + edges[:-1])[:, None] + 0.5 * np.diff(edges)[:, None] * nodes
+    top = weighted * mode - 0.5 * precision * mode**2
+    inside = np.exp((at - mode) * (weighted - 0.5 * precision * (at + mode)))
+    return top + np.log((inside * shares * 0.5 * np.diff(edges)[:, None]).sum())
+
+
+def test_masses_are_the_integrated_densities():
+    weighted, precision = conditionals(2000)
+    found = np.empty_like(weighted)
+    masses(weighted, precision, found)
+    wanted = [integral(*pair, 0.0, UPPER) for pair in zip(weighted, precision, strict=True)]
+    scale = np.maximum(np.abs(wanted), 1.0)
+    assert (np.abs(found - wanted) / scale).max() < 1e-9
+    masses(np.zeros(1), np.zeros(1), found[:1])
+    assert found[0] == np.log(UPPER)
+
+
+def test_exact_draws_invert_the_integrated_densities():
+    """Far outside too, where ``draw_truncated`` has to be corrected."""
+    weighted, precision = conditionals(500, seed=1)
+    precision = np.maximum(precision, 1e-2)
+    uniform = np.random.default_rng(2).uniform(size=500)
+    found, whole = np.empty_like(weighted), np.empty_like(weighted)
+    exact_draws(weighted, precision, uniform, found)
+    masses(weighted, precision, whole)
+    for i in range(500):
+        below = np.exp(integral(weighted[i], precision[i], 0.0, found[i]) - whole[i])
+        is_reflected = weighted[i] > 0.5 * UPPER * precision[i]
+        share = 1.0 - uniform[i] if is_reflected else uniform[i]
+        near_end = is_reflected and found[i] == UPPER
+        assert near_end or abs(below - share) < 1e-6, (weighted[i], precision[i])

@@ -13,18 +13,27 @@ from bayes_splat.samplers.mala import MALA
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import Minibatches, PyroTarget
 from bayes_splat.samplers.random_walk import RandomWalkMetropolis
+from bayes_splat.samplers.sgd import SGD
 from bayes_splat.samplers.sgld import SGLD
+from bayes_splat.samplers.tempered_target import TemperedTarget
+from bayes_splat.samplers.tempering import ParallelTempering
+from bayes_splat.samplers.ula import ULA
 from tests import helpers_targets as targets
+
+TARGET = PyroTarget(targets.location_scale, (targets.location_scale_joint(1, 0)[1][0],))
 
 
 def kernels() -> list[Any]:
-    _, data = targets.location_scale_joint(1, 0)
-    target = PyroTarget(targets.location_scale, (data[0],))
+    target = TARGET
     block = KernelBlock("scale", MALA(target), target.conditional(["scale"]))
     return [
         MALA(target),
         RandomWalkMetropolis(target),
+        ULA(target),
         SGLD(Minibatches(target, lambda generators: {})),
+        SGLD(Minibatches(target, lambda generators: {}), anchor_every=2),
+        SGD(Minibatches(target, lambda generators: {}), noise_scale=0.1),
+        ParallelTempering(TemperedTarget(target), MALA, (1.0, 0.5, 0.0), 1),
         Gibbs(target, [block]),
     ]
 
@@ -71,3 +80,24 @@ class TestEveryKernel:
         for _ in range(3):
             state, _ = kernel.step(make_generators(0, 3), state, is_warmup=True)
         assert kernel.init(state.position, state.adaptation).adaptation is state.adaptation
+
+    def test_energies_are_those_of_the_position(self, kernel: Any) -> None:
+        """Minibatches are whole here, so those of stochastic gradients are exact as well."""
+        start = {"location": torch.zeros(20).double(), "scale": torch.zeros(20).double()}
+        state, generators = kernel.init(start), make_generators(0, 20)
+        for _ in range(3):
+            state, _ = kernel.step(generators, state)
+        assert any((value != 0).any() for value in state.position.values())
+        torch.testing.assert_close(state.potential_energy, TARGET.potential_energy(state.position))
+
+    def test_step_sizes_are_frozen_after_warmup(self, kernel: Any) -> None:
+        position = {"location": torch.zeros(3).double(), "scale": torch.zeros(3).double()}
+        state, generators = kernel.init(position), make_generators(0, 3)
+        for _ in range(3):
+            state, _ = kernel.step(generators, state, is_warmup=True)
+        sizes = []
+        for _ in range(3):
+            state, info = kernel.step(generators, state)
+            sizes.append(info.step_size)
+        assert torch.equal(sizes[0], sizes[1])
+        assert torch.equal(sizes[0], sizes[2])

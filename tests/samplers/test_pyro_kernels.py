@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import dataclass
 
 import pyro
 import pyro.distributions as dist
@@ -70,6 +71,15 @@ def test_draws_are_those_of_sample() -> None:
     for site, values in samples.items():
         assert values.shape == (12, 3)
         assert torch.equal(values.T, draws.sites[site])
+    for ours, theirs in (
+        (mcmc.kernel.stats, draws.stats),
+        (mcmc.kernel.warmup_stats, draws.warmup_stats),
+    ):
+        assert ours.keys() == theirs.keys()
+        assert all(
+            torch.equal(ours[name].nan_to_num(), theirs[name].nan_to_num()) for name in theirs
+        )
+    assert {"lp", "energy", "diverging", "step_size", "acceptance_rate_scale"} <= set(draws.stats)
     rates = mcmc.diagnostics()["acceptance rate"]["chain 0"]
     assert rates == pytest.approx(draws.stats["acceptance_rate"].mean(1).tolist())
 
@@ -91,6 +101,43 @@ def test_a_second_run_gives_the_same_draws_and_initial_params_replace_the_start(
     )
     mcmc.run()
     assert torch.equal(mcmc.get_samples()["scale"], once)
+
+
+@dataclass(frozen=True)
+class BreaksOnce:
+    """MALA that loses chain 0 at its fifth step."""
+
+    inner: MALA
+    count: list[int]
+
+    def init(self, position, adaptation=None):
+        return self.inner.init(position, adaptation)
+
+    def step(self, generators, state, is_warmup=False):
+        state, info = self.inner.step(generators, state, is_warmup)
+        self.count[0] += 1
+        if self.count[0] == 5:
+            position = {site: value.clone() for site, value in state.position.items()}
+            position["scale"][0] = torch.nan
+            state = state._replace(position=position)
+        return state, info
+
+
+def test_a_chain_that_fails_is_stopped_alone():
+    target = little_target()
+    start = target.initial_position(make_generators(5, 2))
+    settings = {"num_samples": 6, "warmup_steps": 3, "disable_progbar": True}
+    runs = []
+    for kernel in (MALA(target), BreaksOnce(MALA(target), [0])):
+        mcmc = MCMC(VectorizedKernel(kernel, start, target.constrain, seed=7), **settings)
+        mcmc.run()
+        runs.append(mcmc)
+    whole, broken = (mcmc.get_samples()["scale"] for mcmc in runs)
+    assert torch.equal(broken[:, 1], whole[:, 1])
+    assert torch.equal(broken[1:, 0], broken[:1, 0].expand(5))
+    kernel = runs[1].kernel
+    assert kernel.stats["stopped"].tolist() == [[False] + [True] * 5, [False] * 6]
+    assert [(f.chain, f.phase, f.step) for f in kernel.failures] == [(0, "sampling", 2)]
 
 
 def test_progress_bar_and_summary_work(
@@ -143,14 +190,15 @@ def check_agreement(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tenso
 def our_draws(prior_scale: float = 5.0) -> dict[str, torch.Tensor]:
     target = PyroTarget(eight_schools, (prior_scale,))
     start = target.initial_position(make_generators(1, 16))
-    return sample(
+    draws = sample(
         MALA(target, adapt_preconditioner=True),
         start,
         make_generators(0, 16),
         num_warmup=300,
         num_draws=500,
         constrain=target.constrain,
-    ).sites
+    )
+    return dict(draws.sites)
 
 
 def test_mala_agrees_with_nuts(nuts_draws: dict[str, torch.Tensor]) -> None:

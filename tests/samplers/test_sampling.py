@@ -1,37 +1,45 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from bayes_splat.samplers.base import Info, Position
+from bayes_splat.samplers.base import Info
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
 from bayes_splat.samplers.mala import MALA
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
-from bayes_splat.samplers.sampling import Draws, sample
+from bayes_splat.samplers.sampling import Draws, sample, stored_draws
+from bayes_splat.samplers.store import DiskStore
 from tests import helpers_targets as targets
+from tests.helpers_sampling import constrain, run
 
-STATS = {"acceptance_rate", "step_size", "lp", "energy", "diverging"}
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+STATS = {
+    "acceptance_rate",
+    "step_size",
+    "lp",
+    "energy",
+    "diverging",
+    "restarted",
+    "stopped",
+}
 
 
-def constrain(position: Position) -> dict[str, Tensor]:
-    return {"level": position["level"].exp(), "slope": position["slope"]}
-
-
-def run(**settings: Any) -> Draws:
-    known = targets.correlated()
-    chains = settings.pop("chains", 3)
-    arguments: dict[str, Any] = {"num_warmup": 10, "num_draws": 6, "constrain": constrain}
-    return sample(
-        settings.pop("kernel", MALA(known.target)),
-        {site: value[:chains] for site, value in known.draw(3, 0).items()},
-        make_generators(0, chains),
-        **{**arguments, **settings},
+def same(one: Draws, other: Draws) -> bool:
+    pairs = ((one.sites, other.sites), (one.stats, other.stats))
+    return all(a.keys() == b.keys() for a, b in pairs) and all(
+        torch.equal(a[name], b[name]) for a, b in pairs for name in b
     )
 
 
@@ -68,7 +76,8 @@ def test_shapes_types_and_names() -> None:
     for name in STATS:
         assert draws.stats[name].shape == (3, 6)
         assert draws.warmup_stats[name].shape == (3, 10)
-        expected = torch.bool if name == "diverging" else torch.float64
+        is_flag = name in ("diverging", "restarted", "stopped")
+        expected = torch.bool if is_flag else torch.float64
         assert draws.stats[name].dtype == expected
     assert not draws.is_interrupted
     assert draws.seconds["warmup"] > 0
@@ -213,13 +222,82 @@ def test_progress_is_told_of_every_step() -> None:
     ]
 
 
-def test_checkpoints_hold_the_draws_so_far() -> None:
-    saved: list[Draws] = []
-    whole = run(checkpoint=saved.append, checkpoint_seconds=0.0)
-    assert [draws.sites["slope"].shape[1] for draws in saved] == [1, 2, 3, 4, 5, 6]
-    assert torch.equal(saved[2].sites["slope"], whole.sites["slope"][:, :3])
-    run(checkpoint=saved.append, checkpoint_seconds=1000.0)
-    assert len(saved) == 6
+def test_draws_can_be_read_from_disk_while_the_run_goes_on(tmp_path: Path) -> None:
+    seen: list[Draws] = []
+    whole = run()
+    with DiskStore(tmp_path / "draws") as store:
+        look = At("sampling", 5, lambda: seen.append(stored_draws(tmp_path / "draws")))
+        draws = run(store=store, progress=look)
+    assert same(draws, whole)
+    assert seen[0].num_draws >= 4, "files grow under the reader's eyes"
+    assert torch.equal(seen[0].sites["slope"][:, :4], whole.sites["slope"][:, :4])
+    assert same(stored_draws(tmp_path / "draws"), whole)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_chosen_sites_in_the_chosen_precision(tmp_path: Path, dtype: torch.dtype) -> None:
+    exact = run(dtype=torch.float64)
+    with DiskStore(tmp_path / "draws") as store:
+        draws = run(store=store, dtype=dtype, keep=["slope"])
+    assert set(draws.sites) == {"slope"}
+    assert torch.equal(draws.sites["slope"], exact.sites["slope"].to(dtype))
+    assert draws.stats["lp"].dtype == torch.float64
+    none = run(keep=[])
+    assert not none.sites
+    assert none.num_draws == 6
+
+
+def test_keeping_what_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'slop', but there are level, slope"):
+        run(keep=["slop"])
+
+
+def test_a_budget_of_sampling_seconds_is_no_interruption() -> None:
+    draws = run(num_draws=10**6, sampling_seconds=0.15)
+    assert not draws.is_interrupted
+    assert draws.warmup_stats["lp"].shape == (3, 10)
+    assert draws.num_draws > 3
+    assert 0.1 < draws.seconds["sampling"] < 0.5
+
+
+KILLED = """
+import os, signal, sys
+import torch
+from bayes_splat.samplers.sampling import sample
+from bayes_splat.samplers.store import DiskStore
+from bayes_splat.samplers.mala import MALA
+from bayes_splat.samplers.positions import make_generators
+from tests import helpers_targets as targets
+from tests.helpers_sampling import constrain, run
+
+class Kill:
+    def update(self, phase, step, total, info, seconds):
+        if (phase, step) == ("sampling", 5):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+known = targets.correlated()
+sample(MALA(known.target), known.draw(3, 0), make_generators(0, 3), num_warmup=10, num_draws=6,
+       constrain=lambda p: {"level": p["level"].exp(), "slope": p["slope"]},
+       store=DiskStore(sys.argv[1]), progress=Kill())
+"""
+
+
+def test_a_killed_process_leaves_its_draws(tmp_path: Path) -> None:
+    code = [sys.executable, "-c", KILLED, str(tmp_path / "draws")]
+    done = subprocess.run(code, check=False, capture_output=True, cwd=ROOT, env=ENVIRONMENT)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    left, whole = stored_draws(tmp_path / "draws"), run()
+    assert left.num_draws == 4
+    assert left.is_interrupted
+    for name, value in left.sites.items():
+        assert torch.equal(value, whole.sites[name][:, :4])
+    assert left.warmup_stats["lp"].shape == (3, 10)
+    assert np.load(tmp_path / "draws" / "sites" / "slope.npy").shape == (4, 3, 2)
+
+
+def test_nothing_on_disk_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no complete draw"):
+        stored_draws(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -241,3 +319,33 @@ def test_every_chain_needs_a_generator() -> None:
             num_draws=1,
             constrain=constrain,
         )
+
+
+def test_states_outside_the_window_are_no_draws() -> None:
+    """Of every cycle of four steps the first two explore; draws come from the other two."""
+
+    @dataclass(frozen=True)
+    class Windowed(MALA):
+        def is_sampling(self, state: Any) -> bool:
+            return len(states) % 4 >= 2
+
+        def step(self, generators: Any, state: Any, is_warmup: bool = False) -> Any:
+            state, info = super().step(generators, state, is_warmup)
+            states.append(state.position)
+            return state, info
+
+    states: list[Any] = []
+    kernel = Windowed(targets.correlated().target)
+    draws = run(kernel=kernel, num_warmup=0, num_draws=4, dtype=torch.float64)
+    kept = [i for i in range(1, len(states) + 1) if i % 4 >= 2][:4]
+    for draw, step in enumerate(kept):
+        assert torch.equal(draws.sites["slope"][:, draw], states[step - 1]["slope"])
+    states.clear()
+    never = run(kernel=Never(kernel.target), num_draws=2, deadline_seconds=0.2)
+    assert never.num_draws == 0
+    assert never.is_interrupted
+
+
+class Never(MALA):
+    def is_sampling(self, state: Any) -> bool:
+        return False

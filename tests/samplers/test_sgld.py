@@ -10,7 +10,7 @@ from bayes_splat.samplers.base import Batch, Generators, Position
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import Minibatches, PyroTarget
 from bayes_splat.samplers.sampling import sample
-from bayes_splat.samplers.schedules import Constant, Polynomial
+from bayes_splat.samplers.schedules import Constant, Cyclical, Polynomial, may_keep
 from bayes_splat.samplers.sgld import SGLD
 from tests import helpers_targets as targets
 
@@ -121,6 +121,45 @@ def test_step_sizes_follow_the_schedule_also_across_restarts() -> None:
     assert sizes == pytest.approx([0.1, 0.1 / 1.5, 0.05])
 
 
+def test_temperature_scales_the_noise() -> None:
+    # With an exact gradient the whole variance comes from the noise.
+    check_variance(0.0, 0.25 * stationary_variance(0.0), temperature=0.25)
+    kernel = SGLD(NoisyNormal(), Constant(STEP_SIZE), temperature=0.0)
+    state = kernel.init({"x": torch.tensor([3.0]).double()})
+    for _ in range(3):
+        state, _ = kernel.step(make_generators(0, 1), state)
+    assert state.position["x"].item() == pytest.approx(1.0 + 2.0 * (1 - STEP_SIZE * CURVATURE) ** 3)
+
+
+def test_temperature_also_scales_preconditioned_noise() -> None:
+    check_variance(
+        0.0,
+        0.25 * stationary_variance(0.0, scale=0.5),
+        temperature=0.25,
+        preconditioner="fixed",
+        diagonal={"x": torch.tensor(0.5).double()},
+    )
+
+
+def test_control_variate_removes_the_noise_of_the_gradient() -> None:
+    # The noise is the same everywhere, so what is left is the discretisation.
+    check_variance(GRADIENT_NOISE, stationary_variance(0.0), anchor_every=10)
+
+
+def test_exploration_is_descent_and_the_window_is_told() -> None:
+    schedule = Cyclical(0.1, period=4, exploration=0.5, exploration_temperature=0.0)
+    kernel = SGLD(NoisyNormal(), schedule)
+    generators, state = make_generators(0, 1), kernel.init({"x": torch.tensor([3.0]).double()})
+    kept = []
+    for step in range(8):
+        x = state.position["x"]
+        state, _ = kernel.step(generators, state)
+        kept.append(may_keep(kernel, state))
+        drift = x - schedule(step) * CURVATURE * (x - 1.0)
+        assert torch.allclose(state.position["x"], drift) == (not kept[-1])
+    assert kept == [False, False, True, True] * 2
+
+
 def test_without_a_gradient_the_chain_stays_and_is_flagged() -> None:
     @dataclass(frozen=True)
     class Edge(NoisyNormal):
@@ -178,4 +217,10 @@ def test_minibatches_of_a_pyro_model() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="preconditioner"):
+        SGLD(NoisyNormal(), **settings)
+
+
+@pytest.mark.parametrize("settings", [{"temperature": -1.0}, {"anchor_every": 0}])
+def test_numbers_out_of_range_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
         SGLD(NoisyNormal(), **settings)

@@ -1,0 +1,120 @@
+"""``bayes-splat compare``: samplers on one scene and one budget, or runs of different days."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bayes_splat import compare_report
+from bayes_splat.compare_config import CompareConfig, PlannedRun
+from bayes_splat.errors import BayesSplatError, OutputError
+from bayes_splat.saved_runs import SavedRun, load_run
+from bayes_splat.verdict import Verdict
+
+
+class Comparison(NamedTuple):
+    """What a comparison came to.
+
+    Attributes:
+        text: the table, a verdict a run, and the place of the figures.
+        rows: of the table.
+        verdicts: by run.
+    """
+
+    text: str
+    rows: list[compare_report.Row]
+    verdicts: dict[str, Verdict]
+
+
+def run_samplers(
+    planned: Sequence[PlannedRun],
+    start: Callable[[PlannedRun], int] | None = None,
+    report: Callable[[str], None] = print,
+) -> list[Path]:
+    """Make the runs one after the other, each in a process of its own.
+
+    A process of its own shows how much memory each needs, and none inherits warm caches.
+
+    Args:
+        planned: from ``compare_config.compose_compare``.
+        start: makes one run and returns its exit code; None: a new Python process.
+        report: told which run begins, and which failed.
+
+    Returns:
+        Folders of the runs that have results.
+
+    Raises:
+        OutputError: not one run has results.
+        KeyboardInterrupt: the user stopped a run.
+    """
+    folders = []
+    for run in planned:
+        report(f"{run.sampler}: {run.config.sampling_limit:g} s of sampling after its warmup")
+        code = (start or _start)(run)
+        if code == 130:
+            raise KeyboardInterrupt
+        if code:
+            report(f"{run.sampler} failed (exit code {code}) and is left out")
+        else:
+            folders.append(Path(run.config.out or ""))
+    if not folders:
+        raise OutputError("no sampler came to results; the messages above say why")
+    return folders
+
+
+def compare(folders: Sequence[Path | str], options: CompareConfig) -> Comparison:
+    """Judge runs side by side and write table, figures and maps.
+
+    Args:
+        folders: of ``bayes-splat reconstruct``.
+        options: where to write, and how many pixels to draw.
+
+    Raises:
+        OutputError: a folder holds no results, or nothing can be written.
+        BayesSplatError: the runs have different target views, so that no pixel can be compared.
+    """
+    runs = [load_run(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
+    _require_same_targets(runs)
+    judged = [run.judge() for run in runs]
+    rows = [
+        compare_report.row(run, pixels, found)
+        for run, (pixels, found) in zip(runs, judged, strict=True)
+    ]
+    out = Path(options.out)
+    compare_report.write_tables(out, rows)
+    compare_report.write_figures(out, runs, [pixels for pixels, _ in judged], options.pixels)
+    verdicts = {run.name: found for run, (_, found) in zip(runs, judged, strict=True)}
+    sentences = [f"{name}: {found.sentence}" for name, found in verdicts.items()]
+    text = "\n".join(
+        [compare_report.markdown(rows), *sentences, f"Table, figures and maps lie in {out}"]
+    )
+    return Comparison(text, rows, verdicts)
+
+
+def _start(run: PlannedRun) -> int:
+    command = [sys.executable, "-m", "bayes_splat", "reconstruct", *run.overrides]
+    return subprocess.run(command, check=False, env=os.environ.copy()).returncode
+
+
+def _names(folders: Sequence[Path | str]) -> list[str]:
+    """The folders' own names, as far as these differ."""
+    paths = [Path(folder).resolve() for folder in folders]
+    names = [path.name for path in paths]
+    return [
+        path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
+        for path in paths
+    ]
+
+
+def _require_same_targets(runs: Sequence[SavedRun]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        if (run.image_shape, run.view_names) != (first.image_shape, first.view_names):
+            raise BayesSplatError(
+                f"{first.name} has target views {', '.join(first.view_names)} of "
+                f"{first.image_shape[1]}x{first.image_shape[0]} pixels and {run.name} has "
+                f"{', '.join(run.view_names)} of {run.image_shape[1]}x{run.image_shape[0]}; "
+                "compare runs with the same targets and resolution"
+            )

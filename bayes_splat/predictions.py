@@ -1,0 +1,206 @@
+"""From draws to the target views: pictures, renders at chosen pixels, the verdict and scores."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bayes_splat import diagnostics, metrics, verdict
+from bayes_splat.diagnostics import PixelDiagnostics, PixelGrid
+from bayes_splat.draw_arrays import DrawArray
+from bayes_splat.errors import ModelError
+from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.samplers.sampling import Draws
+from bayes_splat.samplers.store import MemoryStore, Store
+from bayes_splat.types import Gaussians, Rendering, Views
+from bayes_splat.uncertainty import Prediction, PredictionAccumulator, combine_channels
+from bayes_splat.verdict import Verdict
+
+GRID_PIXELS = 1024
+"""Target pixels, over all target views, whose chains are judged."""
+
+MAP_PIXELS = 8192
+"""Most target pixels in the R-hat maps."""
+
+
+class PixelDraws(NamedTuple):
+    """Renders of every draw at chosen target pixels, in memory or on disk.
+
+    Attributes:
+        grid: the pixels.
+        renders: color [chain draw pixel 3]; depth, alpha [chain draw pixel]; float32, NaN where a
+            chain had stopped or was not finite.
+        chains: those that made all draws; pictures, tables and the verdict speak of these.
+    """
+
+    grid: PixelGrid
+    renders: Mapping[str, Tensor]
+    chains: list[int]
+
+    def array(self, name: str, *, is_whole: bool = False) -> DrawArray:
+        """The renders of that name, of all chains or of the whole ones."""
+        return DrawArray(self.renders, name, self.chains if is_whole else None)
+
+    def diagnose(self, *, is_map: bool = False) -> PixelDiagnostics:
+        """Diagnostics of the whole chains, some pixels at a time; of a map, R-hat alone."""
+        color, depth = (self.array(name, is_whole=True) for name in ("color", "depth"))
+        return diagnostics.diagnose_in_parts(color, depth, is_map=is_map)
+
+
+def predict(
+    model: SplatModel, draws: Draws, targets: Views, store: Store | None = None
+) -> tuple[Prediction, PixelDraws, PixelDraws]:
+    """Render the target views for every draw, one at a time.
+
+    Chains that were stopped on the way are left out of the maps, unless all were.
+
+    Args:
+        model, targets: what to render, and where.
+        draws: with the sites depth, opacity and noise_scale.
+        store: takes the renders at the grids' pixels; None: memory.
+
+    Returns:
+        The maps, and the renders of every draw at two fixed grids of pixels: the one that is
+        judged, and a finer one for maps of R-hat.
+
+    Raises:
+        ModelError: not one draw is finite.
+    """
+    store = store or MemoryStore()
+    accumulator = PredictionAccumulator(targets.images)
+    height, width = targets.cameras.image_shape
+    grids = {
+        name: diagnostics.fixed_grid((height, width), len(targets), most)
+        for name, most in (("judged", GRID_PIXELS), ("mapped", MAP_PIXELS))
+    }
+    is_whole = draws.is_whole
+    is_used = is_whole if is_whole.any() else torch.ones_like(is_whole)
+    is_empty = True
+    for index in range(draws.num_draws):
+        depth, opacity, noise_scale = (
+            draws.sites[name][:, index].double() for name in ("depth", "opacity", "noise_scale")
+        )
+        # A view that was never photographed gets the context views' mean noise variance.
+        noise = noise_scale.square().reshape(len(depth), -1).mean(-1).sqrt()
+        good = depth.isfinite().all(-1) & opacity.isfinite().all(-1) & noise.isfinite()
+        rendering = None
+        if good.any():
+            with torch.no_grad():
+                rendering = model.render(depth[good], opacity[good], targets.cameras)
+            used = is_used[good]
+            if used.any():
+                chosen = Rendering(*(values[used] for values in rendering))
+                accumulator.add(chosen, noise[good & is_used])
+                is_empty = False
+        for name, grid in grids.items():
+            store.append(name, _at_pixels(rendering, good, grid))
+    if is_empty:
+        raise ModelError(
+            "no draw of any chain is finite: use a smaller step size or another sampler"
+        )
+    chains = is_whole.nonzero()[:, 0].tolist()
+    judged, mapped = (PixelDraws(grid, store.read(name), chains) for name, grid in grids.items())
+    return accumulator.result(), judged, mapped
+
+
+def _at_pixels(rendering: Rendering | None, good: Tensor, grid: PixelGrid) -> dict[str, Tensor]:
+    """Renders of the good chains at the grid, NaN in the others: color, depth, alpha."""
+    record = {}
+    for i, (name, axes) in enumerate((("color", (3,)), ("depth", ()), ("alpha", ()))):
+        record[name] = torch.full((len(good), len(grid.view), *axes), torch.nan)
+        if rendering is not None:
+            record[name][good] = rendering[i][:, grid.view, grid.row, grid.column].float()
+    return record
+
+
+def judge(pixels: PixelDraws, targets: Views, draws: Draws) -> tuple[PixelDiagnostics, Verdict]:
+    """Diagnostics of the whole chains at the grid of target pixels, and the verdict on the run."""
+    found = pixels.diagnose()
+    return found, verdict.verdict(
+        found,
+        pixels.grid,
+        targets.cameras.image_shape,
+        targets.names,
+        num_diverging=int(draws.stats["diverging"].sum()),
+        is_interrupted=draws.is_interrupted,
+        left_out=(~draws.is_whole).nonzero()[:, 0].tolist(),
+    )
+
+
+def score(
+    model: SplatModel,
+    draws: Draws,
+    prediction: Prediction,
+    judged: PixelDiagnostics,
+    targets: Views,
+) -> dict[str, Any]:
+    """The figures of merit on the target views.
+
+    How far chains have converged; by how many dB pictures change in the order of viewers, who sort
+    by centres; and where the targets were photographed, per view: PSNR (dB) of the mean and of the
+    proposal's mode, AUSE and the value of a random order, Spearman of error and spread of draws;
+    over all views: coverage of the 90 % interval and NLL (nats a channel).
+    """
+    judged_rhat = judged.statistics.rhat[judged.is_judged]
+    passed = diagnostics.has_converged(judged.statistics)[judged.is_judged]
+    scores = {
+        "worst_rhat": judged.worst_rhat,
+        "least_ess": judged.least_ess,
+        "median_rhat": diagnostics.nan_extreme(np.median, judged_rhat),
+        "median_ess": diagnostics.nan_extreme(
+            np.median, judged.statistics.ess_bulk[judged.is_judged]
+        ),
+        "converged_share": float(passed.mean()) if passed.size else 0.0,
+        "psnr_between_orders": _psnr_between_orders(model, draws, targets),
+    }
+    photos = photographs(targets)
+    if photos is None or prediction.pit is None or prediction.nll is None:
+        return scores
+    truth = photos.transpose(0, 2, 3, 1)
+    proposal = model.proposal
+    mode = proposal.mode()[None].double(), proposal.opacities[None].double()
+    with torch.no_grad():
+        plain = model.render(*mode, targets.cameras).colors[0].numpy()
+    error = np.abs(prediction.mean - truth).mean(-1)
+    std = combine_channels(prediction.std)
+    spread = combine_channels(prediction.epistemic_std)
+    return scores | {
+        "psnr": [metrics.psnr(a, b) for a, b in zip(prediction.mean, truth, strict=True)],
+        "psnr_of_mode": [metrics.psnr(a, b) for a, b in zip(plain, truth, strict=True)],
+        "coverage_90": metrics.coverage_from_pit(prediction.pit, 0.9),
+        "ause_mae": [metrics.ause(e, s) for e, s in zip(error, std, strict=True)],
+        "random_ause_mae": [metrics.random_ause(e) for e in error],
+        "spearman": [metrics.spearman(e, s) for e, s in zip(error, spread, strict=True)],
+        "nll": float(np.nanmean(prediction.nll)),
+    }
+
+
+def _psnr_between_orders(model: SplatModel, draws: Draws, targets: Views) -> float:
+    """PSNR of the last draws' pictures in the model's order against the order of centres."""
+    depth, opacity = (draws.sites[name][:, -1].double() for name in ("depth", "opacity"))
+    good = depth.isfinite().all(-1) & opacity.isfinite().all(-1)
+    if not good.any():
+        return float("nan")
+    depth, opacity = depth[good], opacity[good]
+    with torch.no_grad():
+        ours = model.render(depth, opacity, targets.cameras).colors
+        theirs = model.renderer.render(model.gaussians(depth, opacity), targets.cameras).colors
+    return metrics.psnr(ours.numpy(), theirs.numpy())
+
+
+def photographs(views: Views) -> np.ndarray | None:
+    """Images of the views; None where there are none (a new view that nobody photographed)."""
+    return None if bool(views.images.isnan().all()) else np.asarray(views.images.numpy())
+
+
+def mean_scene(model: SplatModel, draws: Draws) -> Gaussians:
+    """One scene for viewers: posterior median depth and mean opacity of every Gaussian."""
+    chains = draws.is_whole.nonzero()[:, 0].tolist() or None
+    depth, opacity = (DrawArray(draws.sites, name, chains) for name in ("depth", "opacity"))
+    medians, means = [], []
+    for part in depth.column_ranges(2**20):
+        medians.append(torch.from_numpy(depth.columns(part)).flatten(0, 1).nanmedian(0).values)
+        means.append(torch.from_numpy(opacity.columns(part)).flatten(0, 1).double().nanmean(0))
+    return model.proposal.gaussians(torch.cat(medians).float(), torch.cat(means).float())

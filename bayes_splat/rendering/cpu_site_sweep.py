@@ -1,0 +1,393 @@
+"""One exact move of (depth, opacity) of every Gaussian, one after another, compiled.
+
+A pixel is affine in the opacity o of one Gaussian, whatever depth d it has: C = A + o B(d), with A
+the picture without it (design/posterior.md, section 2). As a function of (d, o) the likelihood is
+
+    exp(lin(d) o - prec(d) o^2 / 2) times a constant,
+    lin(d) = sum B (I - A) / sigma^2, prec(d) = sum B^2 / sigma^2,
+
+summed over the pixels that the Gaussian covers at d: in all others B = 0. Under a uniform prior o
+can be summed out, Z(d) = integral of that over (0, upper), and depth moves by Metropolis-Hastings
+on prior(d) Z(d), with o drawn from its conditional at the depth that was taken. For a Beta prior
+(d, o) move together by the same candidate, with the prior's factor in the ratio; then o is drawn
+anew. Both are one kernel here, since the factor of the uniform prior is one.
+
+All pixels covered at either place are walked once: the light and the rest at both ranks, and the
+rest at the end, give A and B at both depths.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from bayes_splat.rendering import cpu_live_lists
+from bayes_splat.rendering.cpu_compile import kernel, leaf
+from bayes_splat.rendering.cpu_lanes import fetch, put
+from bayes_splat.rendering.cpu_live_lists import (
+    END,
+    build_lists,
+    composite,
+    cover,
+    find,
+    insert,
+    lists_of,
+    move,
+    remove,
+    to_falloffs,
+)
+from bayes_splat.rendering.cpu_pixel_lists import Array
+from bayes_splat.rendering.cpu_quads import (
+    load_quad,
+    multiply_add,
+    subtract,
+    sum_of_channels,
+    times,
+)
+from bayes_splat.rendering.cpu_sweep_steps import log_beta
+from bayes_splat.rendering.cpu_threads import (
+    finish_item,
+    num_items,
+    run_items,
+    take_item,
+    wait_for_items,
+)
+from bayes_splat.rendering.cpu_truncated_normal import draw_truncated_exactly, log_truncated_mass
+from bayes_splat.rendering.settings import RenderSettings
+from bayes_splat.types import Cameras, Gaussians
+
+NOWHERE = np.iinfo(np.int32).max
+"""A pixel behind all others."""
+
+
+class SiteMoves(NamedTuple):
+    """What a sweep came to.
+
+    Attributes:
+        moved: whether the offered depth was taken.
+        opacities: after the sweep.
+        acceptance: probability that the offered depth had of being taken.
+    """
+
+    moved: Bool[Tensor, "chain gaussian"]
+    opacities: Float[Tensor, "chain gaussian"]
+    acceptance: Float[Tensor, "chain gaussian"]
+
+
+def sweep_sites(
+    gaussians: Gaussians,
+    cameras: Cameras,
+    settings: RenderSettings,
+    *,
+    sort_depths: Float[Tensor, "row view gaussian"] | None,
+    opacities: Float[Tensor, "chain gaussian"],
+    observed: Float[Tensor, "photographs pixel 3"],
+    precisions: Float[Tensor, "chain view"],
+    log_weights: Float[Tensor, "chain 2 gaussian"],
+    relative_disparities: Float[Tensor, "chain 2 gaussian"],
+    neighbours: tuple[float, Tensor, Tensor, tuple[int, int]],
+    is_backward: Bool[Tensor, " chain"],
+    uniforms: Float[Tensor, "chain 4 gaussian"],
+    upper: float,
+    prior: tuple[float, float],
+    threads: int,
+) -> SiteMoves:
+    """Visit every Gaussian of every chain once.
+
+    Args:
+        gaussians: two rows a chain, as they are and as they would be at the offered depths; their
+            opacities are not looked at.
+        sort_depths: keys of these rows, see ``Renderer.render``.
+        opacities: in (0, upper), before the sweep.
+        observed: photographs, flat over (view, height, width), for all chains or for each.
+        precisions: one over the noise variance.
+        log_weights: log of prior over candidate density at both depths, neighbours left out.
+        relative_disparities: at both depths, for the neighbours.
+        neighbours: strength, right, below and (height, width) of a prior energy
+            strength * sum of w |r_i - r_j| over neighbours in their own view: the weights w of the
+            edges to the right and lower neighbour, 0 at borders; Gaussians are numbered
+            (view, row, column). Strength 0 is for none.
+        is_backward: chains that visit the last Gaussian first.
+        uniforms: in [0, 1): for the opacity at the offered depth, for taking that depth, for
+            the opacity at the depth taken, and for taking that.
+        upper: right end of the opacities' support.
+        prior: a and b of their Beta distribution.
+        threads: chains moved at the same time; results do not depend on it.
+
+    Raises:
+        ValueError: as ``cpu_pixel_lists.find_ellipses``.
+    """
+    places = cpu_live_lists.find_places(gaussians, cameras, settings, sort_depths, threads)
+    chains, threads = len(opacities), min(threads, len(opacities))
+    after = opacities.double().numpy().copy()
+    moved = np.zeros(after.shape, dtype=np.bool_)
+    acceptance = np.zeros(after.shape)
+    run_items(
+        _sweep_chains,
+        chains,
+        threads,
+        places,
+        cpu_live_lists.make_lists(places, threads),
+        _Scratch(
+            entries=np.empty((threads, 2, places.most), dtype=np.int64),
+            firsts=np.empty((threads, 2, len(cameras) + 1), dtype=np.int64),
+            depths=np.empty((threads, after.shape[1])),
+        ),
+        _Given(
+            photographs=cpu_live_lists.photograph_quads(observed),
+            precisions=precisions.double().contiguous().numpy(),
+            log_weights=log_weights.double().contiguous().numpy(),
+            relative=relative_disparities.double().contiguous().numpy(),
+            neighbours=cpu_live_lists.edge_arrays(neighbours),
+            is_backward=is_backward.contiguous().numpy(),
+            uniforms=uniforms.double().contiguous().numpy(),
+            prior=(upper, float(prior[0]), float(prior[1])),
+        ),
+        after,
+        moved,
+        acceptance,
+    )
+    return SiteMoves(*(torch.from_numpy(array) for array in (moved, after, acceptance)))
+
+
+class _Scratch(NamedTuple):
+    """What a thread works on, a row each.
+
+    Attributes:
+        entries: [place, covered pixel], int64: where the Gaussian is, or would come, in its lists.
+        firsts: [place, view + 1], int64: which of the covered pixels belong to which view.
+        depths: [gaussian], relative disparities as they are now.
+    """
+
+    entries: Array
+    firsts: Array
+    depths: Array
+
+
+class _Given(NamedTuple):
+    """What a sweep depends on besides the places; see ``sweep_sites``."""
+
+    photographs: Array
+    precisions: Array
+    log_weights: Array
+    relative: Array
+    neighbours: tuple[float, Array, Array, tuple[int, int]]
+    is_backward: Array
+    uniforms: Array
+    prior: tuple[float, float, float]
+
+
+@kernel
+def _sweep_chains(progress, thread, places, memory, scratch, given, opacity, moved, acceptance):
+    while True:
+        chain = take_item(progress, 0)
+        if chain >= num_items(progress, 0):
+            break
+        _sweep_chain(
+            chain,
+            places,
+            lists_of(memory, thread),
+            scratch.entries[thread],
+            scratch.firsts[thread],
+            scratch.depths[thread],
+            given,
+            opacity[chain],
+            moved[chain],
+            acceptance[chain],
+        )
+        finish_item(progress, 0)
+    wait_for_items(progress, 0)
+
+
+@leaf
+def _sweep_chain(chain, places, lists, entries, firsts, depths, given, opacity, moved, acceptance):
+    height, width = places.image_shape
+    shapes = places.shapes[chain]
+    views, size = shapes.shape[1], shapes.shape[2]
+    photograph = given.photographs[chain % given.photographs.shape[0]]
+    precisions, log_weights = given.precisions[chain], given.log_weights[chain]
+    relative, uniforms = given.relative[chain], given.uniforms[chain]
+    neighbours, (upper, a, b) = given.neighbours, given.prior
+    is_even = a == 1.0 and b == 1.0
+    order, colors = places.order[chain], places.colors[chain]
+    build_lists(shapes, order, colors, places.rim, places.image_shape, opacity, lists)
+    for g in range(size):
+        depths[g] = relative[0, g]
+    for n in range(size):
+        g = size - 1 - n if given.is_backward[chain] else n
+        lin0, lin1, prec0, prec1 = 0.0, 0.0, 0.0, 0.0
+        firsts[:, 0] = 0
+        for view in range(views):
+            for place in range(2):
+                firsts[place, view + 1] = _cover_place(
+                    shapes[place, view, g],
+                    places.rim,
+                    width,
+                    view * height * width,
+                    lists.pixels[place],
+                    lists.falloffs[place],
+                    firsts[place, view],
+                )
+            product0, square0, product1, square1 = _statistics(
+                lists,
+                view * 8 * size,
+                lists.rank[view, 2 * g],
+                lists.rank[view, 2 * g + 1],
+                firsts[:, view],
+                firsts[:, view + 1],
+                photograph,
+                entries,
+            )
+            lin0 += precisions[view] * product0
+            prec0 += precisions[view] * square0
+            lin1 += precisions[view] * product1
+            prec1 += precisions[view] * square1
+        offered = draw_truncated_exactly(lin1, prec1, upper, uniforms[0, g])
+        log_ratio = log_truncated_mass(lin1, prec1, upper) - log_truncated_mass(lin0, prec0, upper)
+        log_ratio += log_weights[1, g] - log_weights[0, g]
+        if neighbours[0] != 0.0:
+            there = _roughness(neighbours, depths, g, relative[1, g])
+            log_ratio -= neighbours[0] * (there - _roughness(neighbours, depths, g, depths[g]))
+        if not is_even:
+            log_ratio += log_beta(offered, upper, a, b) - log_beta(opacity[g], upper, a, b)
+        acceptance[g] = math.exp(min(log_ratio, 0.0)) if log_ratio == log_ratio else 0.0
+        is_taken = uniforms[1, g] < acceptance[g]
+        if is_taken:
+            lin0, prec0, opacity[g] = lin1, prec1, offered
+            moved[g] = True
+            depths[g] = relative[1, g]
+        fresh = draw_truncated_exactly(lin0, prec0, upper, uniforms[2, g])
+        if is_even or math.log(uniforms[3, g]) < (
+            log_beta(fresh, upper, a, b) - log_beta(opacity[g], upper, a, b)
+        ):
+            opacity[g] = fresh
+        for view in range(views):
+            _update(
+                lists,
+                entries,
+                firsts[:, view],
+                firsts[:, view + 1],
+                is_taken,
+                lists.rank[view, 2 * g + 1],
+                opacity[g],
+            )
+
+
+@leaf
+def _cover_place(shape, rim, width, offset, pixels, falloffs, first):
+    """Append what is covered in one view to that of others; the new end."""
+    end = cover(shape, rim, width, offset, pixels, falloffs, first)
+    to_falloffs(falloffs[first:], end - first)
+    return end
+
+
+@leaf
+def _statistics(lists, of_view, rank0, rank1, firsts, ends, photograph, entries):
+    """Sums of B (I - A) and of B^2 over one view, at place 0 and at place 1.
+
+    Notes the entry of the Gaussian in each list of place 0, and the one that it would come in front
+    of in each of place 1.
+    """
+    ranks, alphas, paint = lists.ranks, lists.alphas, lists.paint
+    color0 = load_quad(paint, of_view + 4 * rank0)
+    color1 = load_quad(paint, of_view + 4 * rank1)
+    product0 = times(color0, 0.0)
+    square0, product1, square1 = product0, product0, product0
+    i, j = firsts[0], firsts[1]
+    while i < ends[0] or j < ends[1]:
+        pixel0 = fetch(lists.pixels[0], i) if i < ends[0] else NOWHERE
+        pixel1 = fetch(lists.pixels[1], j) if j < ends[1] else NOWHERE
+        pixel = min(pixel0, pixel1)
+        covers0, covers1 = pixel0 == pixel, pixel1 == pixel
+        low = min(rank0, rank1) if covers0 and covers1 else rank0 if covers0 else rank1
+        rest = load_quad(photograph, 4 * pixel)
+        at, light, rest = composite(
+            ranks, alphas, paint, of_view, fetch(lists.starts, pixel), low, 1.0, rest
+        )
+        at = find(ranks, at, low)
+        light0, rest0, light1, rest1 = light, rest, light, rest
+        if covers0 and low == rank0:
+            put(entries[0], i, at)
+            at += 1  # itself
+            if covers1:
+                at, light, rest = composite(ranks, alphas, paint, of_view, at, rank1, light, rest)
+                at = find(ranks, at, rank1)
+                light1, rest1 = light, rest
+                put(entries[1], j, at)
+        else:
+            put(entries[1], j, at)
+            if covers0:
+                at, light, rest = composite(ranks, alphas, paint, of_view, at, rank0, light, rest)
+                at = find(ranks, at, rank0)
+                light0, rest0 = light, rest
+                put(entries[0], i, at)
+                at += 1  # itself
+        _, _, rest = composite(ranks, alphas, paint, of_view, at, END, light, rest)
+        if covers0:
+            slope = _slope(light0, color0, rest0, rest, fetch(lists.falloffs[0], i))
+            product0 = multiply_add(slope, rest, product0)
+            square0 = multiply_add(slope, slope, square0)
+            i += 1
+        if covers1:
+            slope = _slope(light1, color1, rest1, rest, fetch(lists.falloffs[1], j))
+            product1 = multiply_add(slope, rest, product1)
+            square1 = multiply_add(slope, slope, square1)
+            j += 1
+    return (
+        sum_of_channels(product0),
+        sum_of_channels(square0),
+        sum_of_channels(product1),
+        sum_of_channels(square1),
+    )
+
+
+@leaf
+def _slope(light, color, before, after, falloff):
+    """B = G (T c - what is composited behind)."""
+    return times(falloff, multiply_add(light, color, subtract(after, before)))
+
+
+@leaf
+def _roughness(neighbours, depths, g, here):
+    """Sum of w |r - r_j| over the neighbours of a Gaussian at relative disparity r."""
+    _, right, below, (height, width) = neighbours
+    column, row = g % width, (g // width) % height
+    total = 0.0
+    if column > 0:
+        total += right[g - 1] * abs(here - depths[g - 1])
+    if column < width - 1:
+        total += right[g] * abs(here - depths[g + 1])
+    if row > 0:
+        total += below[g - width] * abs(here - depths[g - width])
+    if row < height - 1:
+        total += below[g] * abs(here - depths[g + width])
+    return total
+
+
+@leaf
+def _update(lists, entries, firsts, ends, is_taken, rank, opacity):
+    """Bring the lists of one view up to date with what one Gaussian has done."""
+    ranks, alphas = lists.ranks, lists.alphas
+    if not is_taken:
+        for i in range(firsts[0], ends[0]):
+            put(alphas, fetch(entries[0], i), opacity * fetch(lists.falloffs[0], i))
+        return
+    i, j = firsts[0], firsts[1]
+    while i < ends[0] or j < ends[1]:
+        pixel0 = fetch(lists.pixels[0], i) if i < ends[0] else NOWHERE
+        pixel1 = fetch(lists.pixels[1], j) if j < ends[1] else NOWHERE
+        pixel = min(pixel0, pixel1)
+        if pixel1 > pixel:
+            remove(ranks, alphas, fetch(entries[0], i))
+        else:
+            alpha, at = opacity * fetch(lists.falloffs[1], j), fetch(entries[1], j)
+            if pixel0 > pixel:
+                insert(ranks, alphas, at, rank, alpha)
+            else:
+                move(ranks, alphas, fetch(entries[0], i), at, rank, alpha)
+        i += pixel0 == pixel
+        j += pixel1 == pixel

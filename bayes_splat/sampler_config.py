@@ -1,0 +1,153 @@
+"""The options of every sampler, group by group of ``sampler=``."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from bayes_splat.errors import ConfigError
+from bayes_splat.options import Options, option
+
+_MANY = 1000
+
+
+@dataclass(kw_only=True)
+class GibbsConfig(Options):
+    """sampler=gibbs: depths and opacities Gaussian by Gaussian and by patches; exact noise.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of its range; nothing would move depths, or
+            opacities.
+    """
+
+    section: ClassVar[str] = "sampler"
+
+    name: str = option("gibbs", "which sampler", choices=("gibbs",))
+    sites: bool = option(
+        True,
+        "whether depth and opacity of every Gaussian move together once a sweep; "
+        "prior=scanline_hmm and ihmm leave that and patches out, for stretch_lengths",
+    )
+    patch_sizes: list[int] = option(
+        [2, 4, 8, 16],
+        "sides in pixels of the patches of Gaussians whose depths move together; []: none do",
+        at_least=1,
+        at_most=4096,
+        length=(0, 16),
+    )
+    mala_steps: int = option(
+        0,
+        "MALA steps on the depths inside their buckets a sweep; "
+        "prior=scanline_hmm and ihmm: 0 is 2",
+        at_least=0,
+        at_most=_MANY,
+    )
+    step_size: float = option(0.02, "first step size of MALA; warmup adapts it", above=0)
+    target_acceptance_rate: float = option(
+        0.574, "acceptance rate of MALA that warmup aims at", above=0, below=1
+    )
+    jump_fraction: float = option(
+        0.0,
+        "share of Gaussians a sweep that try another depth with their opacity held; mind sites; "
+        "prior=scanline_hmm and ihmm: 0 is 0.25",
+        at_least=0,
+        at_most=1,
+    )
+    jump_rounds: int = option(
+        2,
+        "times a sweep that such depths are tried from the proposal, and by a step",
+        at_least=1,
+        at_most=_MANY,
+    )
+    opacity_fraction: float = option(
+        0.0,
+        "share of opacities redrawn a sweep with their depth held; mind sites; "
+        "prior=scanline_hmm and ihmm: 0 is 0.5",
+        at_least=0,
+        at_most=1,
+    )
+    stretch_lengths: list[int] = option(
+        [2, 4, 8, 16],
+        "pixels of a scanline that move together, length after length; with model.prior="
+        "scanline_hmm and ihmm",
+        at_least=1,
+        length=(1, 16),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.sites and self.opacity_fraction == 0:
+            raise ConfigError(
+                "sampler.opacity_fraction is 0 but must be above 0 with sampler.sites=false, "
+                "or opacities would never move"
+            )
+        if not self.sites and self.jump_fraction == 0 and self.mala_steps == 0:
+            raise ConfigError(
+                "sampler.jump_fraction and sampler.mala_steps are 0, but one must be above 0 with "
+                "sampler.sites=false, or single depths would never move"
+            )
+
+
+@dataclass(kw_only=True)
+class MALAConfig(Options):
+    """sampler=mala: Langevin steps on everything at once, accepted or rejected."""
+
+    section: ClassVar[str] = "sampler"
+
+    name: str = option("mala", "which sampler", choices=("mala",))
+    step_size: float = option(0.02, "first step size; warmup adapts it", above=0)
+    target_acceptance_rate: float = option(
+        0.574, "acceptance rate that warmup aims at", above=0, below=1
+    )
+
+
+@dataclass(kw_only=True)
+class BlockMALAConfig(Options):
+    """sampler=block_mala: Langevin steps accepted block by block; noise from its conditional."""
+
+    section: ClassVar[str] = "sampler"
+
+    name: str = option("block_mala", "which sampler", choices=("block_mala",))
+    block_size: int = option(
+        16,
+        "side of the blocks, pixels; Gaussians that touch more never move",
+        at_least=8,
+        at_most=4096,
+    )
+    moves: int = option(4, "Langevin steps a partition into blocks", at_least=1, at_most=_MANY)
+    step_size: float = option(
+        0.1, "first step size, in units of the preconditioner; warmup adapts it", above=0
+    )
+    target_acceptance_rate: float = option(
+        0.574, "acceptance rate that warmup aims at", above=0, below=1
+    )
+    preconditioner: str = option(
+        "fisher",
+        "diagonal learned in warmup: inverse Fisher information, or none",
+        choices=("fisher", "none"),
+    )
+    jump_fraction: float = option(
+        0.25,
+        "share of Gaussians a sweep that try another depth bucket; 0: none do, and Langevin steps "
+        "carry depths over bucket edges, where the picture jumps",
+        at_least=0,
+        at_most=1,
+    )
+
+
+@dataclass(kw_only=True)
+class SGLDConfig(Options):
+    """sampler=sgld: Langevin steps on random parts of the photographs; fast, and biased."""
+
+    section: ClassVar[str] = "sampler"
+
+    name: str = option("sgld", "which sampler", choices=("sgld",))
+    step_size: float = option(0.001, "step size at the start of the schedule", above=0)
+    schedule: str = option(
+        "polynomial", "how the step size moves", choices=("constant", "polynomial", "cyclical")
+    )
+    period: int = option(50, "steps a cycle of schedule=cyclical", at_least=2, at_most=1_000_000)
+    batch_fraction: float = option(
+        0.25, "share of the context pixels rendered a step", above=0, at_most=1
+    )
+
+
+Sampler = GibbsConfig | MALAConfig | BlockMALAConfig | SGLDConfig

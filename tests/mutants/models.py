@@ -1,0 +1,216 @@
+"""Faults in the models' room."""
+
+from tests.mutants.table import Mutant
+
+MOVES = "tests/models/test_depth_moves.py::"
+ONE_MOVE = MOVES + "test_acceptance_of_one_move_is_that_of_the_whole_model"
+PRIORS = "tests/models/test_priors.py::"
+OFFSETS = "tests/models/test_bucket_offsets.py::"
+OPACITY = "tests/models/test_opacity_gibbs.py::"
+SPLATS = "tests/models/test_splat_model.py::"
+
+MUTANTS = [
+    Mutant(
+        "depth moves look at the old footprint alone",
+        "models/depth_moves.py",
+        "for depth in (old, new):",
+        "for depth in (old, old):",
+        (MOVES + "test_touched_pixels_are_all_that_change",),
+    ),
+    Mutant(
+        "depth moves that share a pixel are made together",
+        "models/depth_moves.py",
+        "minlength=shape.numel()) == 0)",
+        "minlength=shape.numel()) >= 0)",
+        (MOVES + "test_movers_share_no_pixel_and_nobody_waits_in_vain",),
+    ),
+    Mutant(
+        "jumps of depth without their reverse density",
+        "models/depth_moves.py",
+        "log_ratio = self._log_jump(depth) - self._log_jump(candidate)",
+        "log_ratio = torch.zeros_like(depth)",
+        (ONE_MOVE,),
+    ),
+    Mutant(
+        "the walk in disparity without its slope",
+        "models/depth_moves.py",
+        "proposal.disparity_slope(depth) / proposal.disparity_slope(candidate)",
+        "torch.ones_like(depth)",
+        (MOVES + "test_walks_are_as_likely_there_as_back", ONE_MOVE),
+    ),
+    Mutant(
+        "the density of jumps forgets the share that explores",
+        "models/depth_moves.py",
+        "(1.0 - _EXPLORE) * informed + _EXPLORE * proposal.disparity_slope(depth)",
+        "informed",
+        (MOVES + "test_jumps_have_the_density_that_the_ratio_assumes", ONE_MOVE),
+    ),
+    Mutant(
+        "depth moves take the likelihood ratio upside down",
+        "models/depth_moves.py",
+        "before, after = (colors",
+        "after, before = (colors",
+        (ONE_MOVE,),
+    ),
+    Mutant(
+        "depth moves take the other view's noise",
+        "models/depth_moves.py",
+        "noise.gather(1, view).square()",
+        "noise.gather(1, noise.shape[1] - 1 - view).square()",
+        (ONE_MOVE,),
+    ),
+    Mutant(
+        "depth moves count the likelihood twice",
+        "models/depth_moves.py",
+        "0.5 * (before - after) / variance",
+        "(before - after) / variance",
+        (ONE_MOVE,),
+    ),
+    Mutant(
+        "the shape of the noise's conditional is off by one",
+        "models/noise_gibbs.py",
+        "concentration + 0.5 * count",
+        "concentration + 0.5 * count + 1.0",
+        ("tests/models/test_noise_gibbs.py::test_draws_are_inverse_gamma",),
+    ),
+    Mutant(
+        "the noise of one view counts the pixels of all",
+        "models/noise_gibbs.py",
+        "count = 3 * self.model.num_pixels / squares.shape[-1]",
+        "count = 3 * self.model.num_pixels",
+        ("tests/models/test_noise_gibbs.py",),
+    ),
+    Mutant(
+        "half of the Jacobian of depth is missing",
+        "models/priors.py",
+        "return logistic.log_density(x) + slope",
+        "return slope",
+        (PRIORS + "test_log_determinant_of_depth_against_autograd",),
+    ),
+    Mutant(
+        "uniform disparity with the slope of log depth",
+        "models/priors.py",
+        "density = -2.0 * torch.log(value)",
+        "density = -torch.log(value)",
+        (PRIORS + "test_uniform_disparity_integrates_to_one",),
+    ),
+    Mutant(
+        "buckets are off by one",
+        "models/proposal.py",
+        "return scaled.long().clamp_(",
+        "return scaled.long().add_(1).clamp_(",
+        ("tests/models/test_proposal.py::test_buckets_and_their_centres_are_inverse",),
+    ),
+    Mutant(
+        "the proposal's density forgets the width of a bucket",
+        "models/proposal.py",
+        "torch.log(self.num_buckets * self.disparity_slope(depth))",
+        "torch.log(self.disparity_slope(depth))",
+        ("tests/models/test_proposal.py::test_density_integrates_to_one_over_depth",),
+    ),
+    Mutant(
+        "offsets without their Jacobian",
+        "models/bucket_offsets.py",
+        "self.coordinates.target.potential_energy(moved) - log_slope.sum(-1)",
+        "self.coordinates.target.potential_energy(moved)",
+        (OFFSETS + "test_energy_is_the_joint_one_with_the_jacobian",),
+    ),
+    Mutant(
+        "the gradient of offsets without the chain rule",
+        "models/bucket_offsets.py",
+        'gradient["depth"] * log_slope.exp() - log_slope_gradient',
+        'gradient["depth"] - log_slope_gradient',
+        (OFFSETS + "test_gradient_is_the_slope_of_the_energy",),
+    ),
+    Mutant(
+        "a new opacity leaves the light behind it stale",
+        "models/opacity_gibbs.py",
+        "self.through[later] *= ratio[which]",
+        "self.through[later] *= 1.0",
+        (OPACITY + "test_new_opacities_leave_the_state_of_a_fresh_start",),
+    ),
+    Mutant(
+        "the precision of an opacity is doubled",
+        "models/opacity_gibbs.py",
+        "weights=weight * slope.square().sum(0)",
+        "weights=2.0 * weight * slope.square().sum(0)",
+        (OPACITY + "test_statistics_are_those_of_the_pictures",),
+    ),
+    Mutant(
+        "opacities are drawn with a cutoff of their own",
+        "models/opacity_gibbs.py",
+        "settings = blocks.falloff_settings(self.model, type(self).__name__)",
+        "settings = RenderSettings()",
+        (OPACITY + "test_the_renderers_own_settings_are_used",),
+    ),
+    Mutant(
+        "opacities whose alpha is clamped are not refused",
+        "models/blocks.py",
+        "if settings.max_alpha < MAX_OPACITY:",
+        "if settings.max_alpha < 0.0:",
+        (OPACITY + "test_models_that_are_not_affine_are_refused", "tests/models/test_blocks.py"),
+    ),
+    Mutant(
+        "far tails of the truncated Normal are not corrected",
+        "models/truncated_normal.py",
+        "correction = 0.5 * (here**2 - (standard - low) ** 2)",
+        "correction = 0.0 * here",
+        ("tests/models/test_truncated_normal.py::test_far_tails_are_corrected",),
+    ),
+    Mutant(
+        "minibatches are not scaled up",
+        "models/splat_model.py",
+        "scale=self.num_pixels / chosen",
+        "scale=1.0",
+        (SPLATS + "test_minibatch_gradients_average_to_the_full_one",),
+    ),
+    Mutant(
+        "chosen pixels have the other view's noise",
+        "models/splat_model.py",
+        "view = self._view_of(pixels).reshape(*batch, -1)",
+        "view = self.num_views - 1 - self._view_of(pixels).reshape(*batch, -1)",
+        (SPLATS + "test_minibatch_gradients_average_to_the_full_one",),
+    ),
+    Mutant(
+        "the likelihood forgets that loud noise is thin",
+        "models/likelihood.py",
+        "counts * (noise_scale.log() + constant)",
+        "counts * constant",
+        ("tests/models/test_likelihood.py::test_log_density_of_chosen_pixels",),
+    ),
+    Mutant(
+        "block labels are carried to the wrong view",
+        "models/tile_labels.py",
+        "geometry.project_points(flat, cameras[view : view + 1])",
+        "geometry.project_points(flat, cameras[:1])",
+        ("tests/models/test_tile_labels.py::test_the_same_point_has_the_same_label_in_both_views",),
+    ),
+    Mutant(
+        "blocks look at one end of a step of disparity",
+        "models/tile_activity.py",
+        "for edge in (cell, cell + 1)",
+        "for edge in (cell, cell)",
+        ("tests/models/test_tile_activity.py::test_active_gaussians_touch_their_own_block_only",),
+    ),
+    Mutant(
+        "blocks overlook changes of label downwards",
+        "models/tile_activity.py",
+        "changes = changes + self._sum(1, image, top + 1, bottom, left, right)",
+        "changes = changes + 0",
+        ("tests/models/test_tile_activity.py::test_search_looks_at_every_pixel_of_the_box",),
+    ),
+    Mutant(
+        "offsets in blocks without their Jacobian",
+        "models/tile_blocks.py",
+        'log_prob = log_prob + _log_slope(block["offset"]) - _log_slope(x)',
+        "log_prob = log_prob + 0.0 * x",
+        ("tests/models/test_tile_blocks.py::test_offsets_are_those_of_bucket_offsets",),
+    ),
+    Mutant(
+        "tiles take the noise of the other view",
+        "models/tile_blocks.py",
+        "self.noise[:, :, None, None] ** 2)",
+        "self.noise.flip(1)[:, :, None, None] ** 2)",
+        ("tests/models/test_tile_blocks.py::test_energy_and_gradient_are_those_of_the_model",),
+    ),
+]

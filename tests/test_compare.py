@@ -1,0 +1,71 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bayes_splat import compare
+from bayes_splat.compare_config import CompareConfig, compose_compare
+from bayes_splat.errors import BayesSplatError, OutputError
+from tests import helpers_runs as helpers
+
+
+def test_samplers_are_run_one_after_the_other_and_compared(tmp_path):
+    options, planned = compose_compare(
+        ["samplers=[mala,sgld,gibbs]", "seconds=7", f"out={tmp_path / 'out'}", "pixels=2"]
+    )
+    said: list[str] = []
+
+    def start(run):
+        if run.sampler == "sgld":
+            return 1
+        slow = {"mala": 0.95, "gibbs": 0.0}[run.sampler]
+        helpers.write_run(Path(run.config.out), run.sampler, slow, seconds=7.0)
+        return 0
+
+    folders = compare.run_samplers(planned, start, said.append)
+    assert folders == [tmp_path / "out" / "mala", tmp_path / "out" / "gibbs"]
+    assert said[0] == "mala: 7 s of sampling after its warmup"
+    assert "sgld failed (exit code 1) and is left out" in said
+    found = compare.compare(folders, options)
+    assert [row.sampler for row in found.rows] == ["mala", "gibbs"]
+    assert [v.advice for v in found.verdicts.values()] == ["longer", "trust"]
+    assert "gibbs: Trust it" in found.text
+    written = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.*")}
+    figures = {"trace", "rank", "autocorrelation", "ess_evolution", "maps/front", "maps/side"}
+    assert {f"{name}.png" for name in figures} | {"comparison.md", "comparison.csv"} <= written
+
+
+def test_runs_start_in_a_process_of_their_own(monkeypatch, tmp_path):
+    commands = []
+
+    def run(command, **settings):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    _, planned = compose_compare(["samplers=[mala]", f"out={tmp_path}", "resolution=16"])
+    compare.run_samplers(planned, report=lambda text: None)
+    assert commands[0][1:4] == ["-m", "bayes_splat", "reconstruct"]
+    assert {"resolution=16", "sampler=mala", f"out={tmp_path}/mala"} <= set(commands[0])
+
+
+def test_nothing_to_compare_and_interruption():
+    _, planned = compose_compare(["samplers=[mala,gibbs]"])
+    with pytest.raises(OutputError, match="no sampler came to results"):
+        compare.run_samplers(planned, lambda run: 2, lambda text: None)
+    with pytest.raises(KeyboardInterrupt):
+        compare.run_samplers(planned, lambda run: 130, lambda text: None)
+
+
+def test_runs_of_other_targets_are_refused(tmp_path):
+    one = helpers.write_run(tmp_path / "one")
+    other = helpers.write_run(tmp_path / "other", names=("front", "back"))
+    options = CompareConfig(runs=[str(one), str(other)], out=str(tmp_path / "out"))
+    with pytest.raises(BayesSplatError, match="one has target views front, side of 8x6"):
+        compare.compare([one, other], options)
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    folders = [helpers.write_run(tmp_path / day / "mala", "mala") for day in ("mo", "tu")]
+    found = compare.compare(folders, CompareConfig(out=str(tmp_path / "out"), pixels=1))
+    assert list(found.verdicts) == ["mo/mala", "tu/mala"]

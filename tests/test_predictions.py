@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+
+from bayes_splat import inference, predictions
+from bayes_splat.errors import ModelError
+from bayes_splat.samplers.store import DiskStore
+from tests import helpers_scenes as scenes
+
+
+@pytest.fixture(scope="module")
+def model():
+    return scenes.tiny_model()
+
+
+@pytest.fixture(scope="module")
+def draws(model):
+    return inference.sample_posterior(model, chains=3, draws=6, warmup=2)
+
+
+def stopped(draws, chain, at):
+    sites = {name: value.clone() for name, value in draws.sites.items()}
+    for value in sites.values():
+        value[chain, at:] = torch.nan
+    flags = draws.stats["stopped"].clone()
+    flags[chain, at:] = True
+    return draws._replace(sites=sites, stats={**draws.stats, "stopped": flags})
+
+
+def only(draws, chains):
+    return draws._replace(
+        sites={name: value[chains] for name, value in draws.sites.items()},
+        stats={name: value[chains] for name, value in draws.stats.items()},
+    )
+
+
+def test_on_disk_it_is_the_same(model, draws, tmp_path):
+    targets = model.views
+    maps, judged, mapped = predictions.predict(model, draws, targets)
+    stored = predictions.predict(model, draws, targets, DiskStore(tmp_path / "draws"))
+    np.testing.assert_array_equal(maps.mean, stored[0].mean)
+    for one, other in ((judged, stored[1]), (mapped, stored[2])):
+        for name in ("color", "depth", "alpha"):
+            assert torch.equal(one.renders[name], other.renders[name])
+    mine, theirs = (predictions.judge(p, targets, draws) for p in (judged, stored[1]))
+    np.testing.assert_array_equal(mine[0].statistics.rhat, theirs[0].statistics.rhat)
+    assert mine[1].sentence == theirs[1].sentence
+
+
+def test_a_stopped_chain_is_nan_and_counts_nowhere(model, draws):
+    broken = stopped(draws, 1, 3)
+    maps, judged, _ = predictions.predict(model, broken, model.views)
+    good, whole, _ = predictions.predict(model, only(draws, [0, 2]), model.views)
+    np.testing.assert_allclose(maps.mean, good.mean, rtol=1e-12)
+    assert judged.chains == [0, 2]
+    color = judged.renders["color"]
+    assert color[1, 3:].isnan().all()
+    assert color[1, :3].isfinite().all()
+    assert torch.equal(color[[0, 2]], whole.renders["color"])
+    found, verdict = predictions.judge(judged, model.views, broken)
+    assert found.num_chains == 2
+    assert "chain 1 was stopped on the way and left out" in verdict.sentence
+    scene = predictions.mean_scene(model, broken)
+    expected = predictions.mean_scene(model, only(draws, [0, 2]))
+    assert torch.equal(scene.means, expected.means)
+
+
+def test_if_all_were_stopped_their_draws_until_then_are_shown(model, draws):
+    broken = draws
+    for chain in range(3):
+        broken = stopped(broken, chain, 4)
+    maps, judged, _ = predictions.predict(model, broken, model.views)
+    assert maps.num_draws == 12
+    _, verdict = predictions.judge(judged, model.views, broken)
+    assert "no complete chain" in verdict.sentence
+    assert predictions.mean_scene(model, broken).means.isfinite().all()
+
+
+def test_no_finite_draw_is_refused(model, draws):
+    broken = draws
+    for chain in range(3):
+        broken = stopped(broken, chain, 0)
+    with pytest.raises(ModelError, match="no draw of any chain is finite"):
+        predictions.predict(model, broken, model.views)
+
+
+def test_median_depth_and_mean_opacity(model, draws):
+    scene = predictions.mean_scene(model, draws)
+    opacity = draws.sites["opacity"].flatten(0, 1).mean(0)
+    torch.testing.assert_close(scene.opacities, opacity)
+    depth = draws.sites["depth"].flatten(0, 1).median(0).values
+    expected = model.proposal.gaussians(depth, opacity)
+    torch.testing.assert_close(scene.means, expected.means)

@@ -1,0 +1,146 @@
+"""Teacher and student on tiny scenes: who meets, who does not, and what it cost."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bayes_splat import geometry, inference, thermalize
+from bayes_splat.rendering.renderer import RenderCount
+from bayes_splat.sampler_config import GibbsConfig, MALAConfig
+from bayes_splat.samplers.positions import make_generators
+from bayes_splat.samplers.potential import PyroTarget
+from bayes_splat.thermalize_config import compose_thermalize
+from bayes_splat.thermalize_report import row
+from tests import helpers_scenes as scenes
+
+STEPS = 40
+EASY = ["resolution=8", "proposal.num_buckets=8"]
+
+
+def plan(*overrides: str):
+    return compose_thermalize([*EASY, *overrides])
+
+
+@pytest.fixture(scope="module")
+def teacher() -> thermalize.Teacher:
+    return thermalize.make_teacher(plan().run)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> thermalize.Teacher:
+    """On two by three pixels, where the default sampler forgets in some tens of steps."""
+    blank = scenes.tiny_model(3, image_shape=(2, 3), renderer="cpu", noise_prior=[4.0, 0.05])
+    sites = thermalize.draw_prior(blank, 3)
+    model = thermalize.photograph(blank, sites, 4)
+    return thermalize.Teacher(model, sites, model)
+
+
+def test_teachers_are_photographed_with_the_noise_of_the_model(teacher):
+    model, sites = teacher.model, teacher.sites
+    pictures = model.predict_pixels(sites["depth"], sites["opacity"])[0]
+    residuals = model.observed()[0] - pictures
+    size = float(residuals.std() / sites["noise_scale"])
+    assert size == pytest.approx(1.0, abs=4.0 / np.sqrt(2 * residuals.numel()))
+    assert float(residuals.mean().abs()) < 4.0 * float(residuals.std()) / residuals.numel() ** 0.5
+    near, far = model.proposal.near, model.proposal.far
+    where = geometry.depth_to_relative_disparity(sites["depth"][0], near, far)
+    assert float(where.mean()) == pytest.approx(0.5, abs=4.0 / np.sqrt(12 * len(where)))
+
+
+def test_teachers_differ_by_seed_and_repeat(teacher):
+    again = thermalize.make_teacher(plan().run)
+    assert torch.equal(again.sites["depth"], teacher.sites["depth"])
+    assert torch.equal(again.model.views.images, teacher.model.views.images)
+    other = thermalize.make_teacher(plan("seed=5").run)
+    assert not torch.equal(other.sites["depth"], teacher.sites["depth"])
+
+
+def test_a_prior_does_not_look_at_the_teachers_photographs():
+    believed = thermalize.make_teacher(plan("model.prior=proposal").run)
+    seen, swept = believed.model.proposal.probabilities, believed.start.proposal.probabilities
+    assert not torch.equal(seen, swept), "chains start from another proposal than the prior"
+    plain = thermalize.make_teacher(plan().run)
+    assert torch.equal(plain.model.proposal.probabilities, plain.start.proposal.probabilities), (
+        "jumps use the new proposal"
+    )
+    assert torch.equal(plain.model.proposal.harmonics, believed.model.proposal.harmonics)
+
+
+def test_the_default_sampler_meets_its_teacher(tiny):
+    found = thermalize.run_sampler("gibbs", tiny, GibbsConfig(), steps=STEPS, warmup=8)
+    judged = row(found)
+    assert judged.has_met, judged.sentence
+
+
+def test_chains_that_stand_still_do_not_meet(tiny):
+    settings = MALAConfig(step_size=1e-9)
+    found = thermalize.run_sampler("mala", tiny, settings, steps=64, warmup=0)
+    judged = row(found)
+    assert not judged.has_met
+    assert "FAILS" in judged.sentence
+    assert judged.score > 10
+
+
+def test_a_wrong_sampler_leaves_its_teacher(tiny, monkeypatch):
+    """The teacher's own chains move away when the kernel looks at other photographs."""
+
+    def drift():
+        kwargs = {"chains": 4, "steps": 12, "warmup": 0}
+        run = thermalize.run_sampler("gibbs", tiny, GibbsConfig(), **kwargs)
+        return float(run.teacher.energy[:, 6:].mean() - run.teacher.energy[:, 0].mean())
+
+    def blind(model, target, sampler):
+        images = torch.full_like(model.views.images, 0.5)
+        other = replace(model, views=replace(model.views, images=images))
+        return right(other, PyroTarget(other, vectorized=True), sampler)
+
+    right = inference.make_kernel
+    fine = drift()
+    monkeypatch.setattr(inference, "make_kernel", blind)
+    assert drift() > abs(fine) + 10.0
+
+
+class TestTrace:
+    def trace(self, teacher, **budget):
+        model = teacher.model
+        target = PyroTarget(model, vectorized=True)
+        generators = make_generators(0, 2)
+        start = inference.starting_position(teacher.start, target, generators)
+        kernel = inference.make_kernel(model, target, MALAConfig())
+        count = model.renderer.count
+        return (
+            target,
+            start,
+            thermalize.trace(kernel, target, start, generators, count, warmup=2, **budget),
+        )
+
+    def test_looking_at_energies_costs_nothing(self, teacher):
+        target, start, found = self.trace(teacher, steps=5)
+        assert found.energy.shape == (2, 6)
+        assert found.energy[:, 0] == pytest.approx(target.potential_energy(start).numpy())
+        # MALA draws each chain's two views once for its start and once a step.
+        assert found.renders.tolist() == [0, 8, 12, 16, 20, 24]
+        assert (np.diff(found.seconds) > 0).all()
+
+    def test_time_is_a_budget(self, teacher):
+        _, _, found = self.trace(teacher, steps=1000, seconds=1e-3)
+        assert found.energy.shape[1] < 20
+
+    def test_renderers_that_do_not_count(self, teacher):
+        target, start, _ = self.trace(teacher, steps=1)
+        kernel = inference.make_kernel(teacher.model, target, MALAConfig())
+        found = thermalize.trace(kernel, target, start, make_generators(0, 2), RenderCount(), 2, 0)
+        assert found.renders.tolist() == [0, 0, 0]
+
+
+def test_samplers_run_one_after_the_other(tmp_path):
+    told: list[str] = []
+    ready = plan("samplers=[sgld,mala]", "steps=16", "warmup=4", "chains=2", "threads=1")
+    runs = list(thermalize.thermalize(ready, told.append))
+    assert [run.sampler for run in runs] == ["sgld", "mala"]
+    assert [line.split(":")[0] for line in told] == ["sgld", "mala"]
+    assert runs[0].teacher.energy.shape == runs[1].proposal.energy.shape == (2, 17)
+    first = runs[1].teacher.energy[:, 0]
+    assert first[0] == first[1] == runs[0].teacher.energy[0, 0], "all start at the one teacher"
