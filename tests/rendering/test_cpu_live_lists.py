@@ -1,4 +1,4 @@
-"""Lists against plain Python; that they stay right through sweeps shows in the sweeps' own tests."""
+"""Lists against plain Python; that they stay right through sweeps is tested with the sweeps."""
 
 import numba
 import numpy as np
@@ -101,7 +101,7 @@ def test_entries_come_go_and_move():
                 del plain[at]
             elif what == 1:
                 plain.insert(target, (33, 0.5))
-                at, target = target, 33
+                at, target = target, np.int64(33)
             else:
                 del plain[at]
                 plain.insert(target - (target > at), (55, 0.25))
