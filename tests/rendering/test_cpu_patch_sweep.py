@@ -9,7 +9,7 @@ from bayes_splat.rendering.cpu_patch_sweep import PatchMoves
 from tests import helpers_sites as sites
 from tests.helpers_sites import Task
 
-SCENES = {
+SCENES: dict[str, tuple[dict[str, Any], int]] = {
     "bucket order": ({"image_shape": (4, 5)}, 2),
     "order of centres": ({"order": "center", "image_shape": (5, 4)}, 3),
     "neighbours": ({"strength": 5.0, "image_shape": (5, 5)}, 2),
