@@ -32,8 +32,7 @@ from bayes_splat.samplers.potential import PyroTarget
 from bayes_splat.types import Cameras
 from tests import helpers_scenes as scenes
 
-FAR_OFF = 2.0 * scenes.LIMIT
-"""Standard errors that a broken kernel must reach: no near thing."""
+FAR_OFF = 2.0 * scenes.LIMIT  # standard errors that a broken kernel must reach: no near thing
 
 SQUARE: dict[str, Any] = {}
 SHARP = {"noise_prior": [4.0, 0.01]}
@@ -293,8 +292,7 @@ def stale(model: SplatModel, target: PyroTarget) -> Kernel:
 
 
 def no_coupling(field, relative, candidate=None):
-    """Neighbours are taken for independent."""
-    return torch.zeros_like(relative[..., 0] if candidate is None else relative)
+    return torch.zeros_like(relative if candidate is not None else relative[..., 0])
 
 
 right_slope = OffsetTarget._log_slope
