@@ -15,7 +15,7 @@ from bayes_splat.sampler_config import Sampler
 
 _MANY = 1000
 
-NOT_HERE = ("draws", "thinning", "time_limit", "targets", "sampler")
+NOT_HERE = ("draws", "thinning", "time_limit", "sampling_limit", "targets", "sampler")
 """Options of reconstruct that have no meaning here."""
 
 

@@ -189,9 +189,8 @@ def sweep_patches(
                 at * size - int(offset)
                 for at, offset in zip((row, column), offsets[chain], strict=True)
             )
-            inside = (slice(max(at, 0), max(at + size, 0)) for at in (top, left))
-            rows_inside, columns_inside = inside
-            members = numbers[view, rows_inside, columns_inside].flatten()
+            down, across = (slice(max(at, 0), max(at + size, 0)) for at in (top, left))
+            members = numbers[view, down, across].flatten()
             if len(members) == 0:
                 continue
             rates[chain].append(0.0)

@@ -63,6 +63,7 @@ SAMPLERS_MAY_IMPORT = {"samplers", "errors"}  # they have never heard of Gaussia
 WITHOUT_TESTS = {  # nothing in them to run, or run by another module's tests
     "bayes_splat.__main__",  # tests/test_cli.py
     "bayes_splat.errors",
+    "bayes_splat.rendering.cpu_patch_steps",  # tests/rendering/test_cpu_patch_sweep.py
     "bayes_splat.rendering.cpu_sweep_steps",  # tests/rendering/test_cpu_opacity_sweep.py
     "bayes_splat.samplers.base",  # protocols
 }

@@ -42,7 +42,7 @@ def leaf(function: Callable[..., Any]) -> Any:
     Where loops call functions with several ways out, numba fails to see that counting up and down
     cancel, and the atomic additions cost more than a short loop does.
     """
-    options = {**_OPTIONS, "_nrt": False}
+    options = {**_OPTIONS, "_nrt": False}  # no public name; its types do not know it
     return numba.njit(**options)(inspect.unwrap(function))
 
 

@@ -32,8 +32,7 @@ from bayes_splat.samplers.potential import PyroTarget
 from bayes_splat.types import Cameras
 from tests import helpers_scenes as scenes
 
-FAR_OFF = 2.0 * scenes.LIMIT
-"""Standard errors that a broken kernel must reach: no near thing."""
+FAR_OFF = 2.0 * scenes.LIMIT  # standard errors that a broken kernel must reach: no near thing
 
 SQUARE: dict[str, Any] = {}
 SHARP = {"noise_prior": [4.0, 0.01]}
@@ -293,16 +292,7 @@ def stale(model: SplatModel, target: PyroTarget) -> Kernel:
 
 
 def no_coupling(field, relative, candidate=None):
-    """Neighbours are taken for independent."""
-    return torch.zeros_like(relative[..., 0] if candidate is None else relative)
-
-
-def half_the_edges(field, relative, candidate):
-    """Only those to the right and below, as if each edge were one end's alone."""
-    before = smoothness.edge_energies(field, relative).sum(-2)
-    others = torch.stack(smoothness._shifted(field, relative), dim=-1)[..., [1, 3]]
-    weights = field.strength * torch.stack([field.right, field.below], dim=-1)
-    return before - (weights * (candidate[..., None] - others).abs()).sum(-1)
+    return torch.zeros_like(relative if candidate is not None else relative[..., 0])
 
 
 right_slope = OffsetTarget._log_slope
@@ -358,12 +348,6 @@ BROKEN: dict[str, Case | tuple[Case, Any, str, Any]] = {
         smoothness,
         "local_log_prior_ratio",
         no_coupling,
-    ),
-    "walks: half the edges": (
-        RIGHT["walks, smooth prior"],
-        smoothness,
-        "local_log_prior_ratio",
-        half_the_edges,
     ),
     "everything: no coupling": (
         RIGHT["everything by MALA, smooth prior"],

@@ -155,7 +155,9 @@ MUTANTS = [
         "models/truncated_normal.py",
         "correction = 0.5 * (here**2 - (standard - low) ** 2)",
         "correction = 0.0 * here",
-        ("tests/models/test_truncated_normal.py::test_far_tails_are_corrected",),
+        (
+            "tests/models/test_truncated_normal.py::test_the_correction_is_the_ratio_of_target_and_candidate_densities",
+        ),
     ),
     Mutant(
         "minibatches are not scaled up",

@@ -1,4 +1,4 @@
-"""Lists against plain Python; that they stay right in sweeps is tested with the sweeps."""
+"""Lists against plain Python; that they stay right through sweeps is tested with the sweeps."""
 
 import numba
 import numpy as np
@@ -95,13 +95,13 @@ def test_entries_come_go_and_move():
             ranks[:length], ranks[length] = np.arange(length) * 10, END
             alphas = np.arange(length + 2).astype(np.float32)
             plain = list(zip(ranks[:length].tolist(), alphas.tolist(), strict=False))
-            at, target = int(generator.integers(length)), int(generator.integers(length + 1))
+            at, target = generator.integers(length), generator.integers(length + 1)
             what = generator.integers(3)
             if what == 0:
                 del plain[at]
             elif what == 1:
                 plain.insert(target, (33, 0.5))
-                at, target = target, 33
+                at, target = target, np.int64(33)
             else:
                 del plain[at]
                 plain.insert(target - (target > at), (55, 0.25))
