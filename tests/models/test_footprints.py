@@ -13,7 +13,7 @@ from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.rendering import reference
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras
-from tests import helpers_render as render
+from tests import helpers_engines as render
 from tests import helpers_scenes as scenes
 
 SETTINGS = RenderSettings()
