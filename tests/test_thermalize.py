@@ -69,7 +69,7 @@ def test_a_prior_does_not_look_at_the_teachers_photographs():
 
 
 def test_the_default_sampler_meets_its_teacher(tiny):
-    found = thermalize.run_sampler("gibbs", tiny, GibbsConfig(), steps=STEPS, warmup=8)
+    found = thermalize.run_sampler("gibbs", tiny, GibbsConfig(), steps=160, warmup=8)
     judged = row(found)
     assert judged.has_met, judged.sentence
 

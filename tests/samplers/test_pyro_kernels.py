@@ -143,7 +143,8 @@ def test_a_chain_that_fails_is_stopped_alone():
 def test_progress_bar_and_summary_work(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CI", raising=False)  # Pyro shows no bar there
+    for name in ("CI", "PYTEST_XDIST_WORKER"):  # Pyro shows no bar there
+        monkeypatch.delenv(name, raising=False)
     target = little_target()
     start = target.initial_position(make_generators(5, 2))
     kernel = VectorizedKernel(MALA(target), start, target.constrain, seed=7)
