@@ -7,13 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bayes_splat.samplers import langevin, metropolis, positions
-from bayes_splat.samplers.adaptation import DiagonalAdaptation, DualAveraging
-from bayes_splat.samplers.base import Generators, Info, Position, Target
-from bayes_splat.samplers.mala import Adaptation, MALAState
+from bayes_splat.samplers.base import Generators, Info
+from bayes_splat.samplers.mala import MALA, MALAState
 
 
 @dataclass(frozen=True)
-class ULA:
+class ULA(MALA):
     """A Langevin step that is always taken: x' = x - eps M^-1 grad U(x) + sqrt(2 eps M^-1) xi.
 
     **Biased.** It does not leave exp(-U) invariant, but a density that differs from it by order
@@ -33,42 +32,16 @@ class ULA:
     A step to where energy or gradient is not finite is not taken, and is flagged as diverging; the
     acceptance rate of such a step is 0, otherwise 1.
 
-    Attributes:
-        target: what to sample, nearly.
-        step_size: eps at the start.
-        target_acceptance_rate: aim of the step size, of the test that is *not* made.
-        preconditioner: diagonal of M^-1 a site, broadcast against [chain, ...]; None: ones.
-        adapt_step_size: False keeps ``step_size`` as it is.
-        adapt_preconditioner: learn the diagonal, starting from ``preconditioner``.
-        shared_step_size: one step size for all chains. Chains then depend on each other in warmup.
+    The settings, the state and what warmup tunes are MALA's; the aim ``target_acceptance_rate`` is
+    that of the test that is *not* made.
     """
-
-    target: Target
-    step_size: float = 0.1
-    target_acceptance_rate: float = 0.574
-    preconditioner: Position | None = None
-    adapt_step_size: bool = True
-    adapt_preconditioner: bool = False
-    shared_step_size: bool = False
-
-    def init(self, position: Position, adaptation: Adaptation | None = None) -> MALAState:
-        """Evaluate the target once and start from there; ``adaptation`` carries tuning over."""
-        energy, gradient = self.target.potential_and_gradient(position)
-        if adaptation is None:
-            diagonal = (
-                DiagonalAdaptation.start(position, self.preconditioner)
-                if self.adapt_preconditioner
-                else None
-            )
-            adaptation = Adaptation(DualAveraging.start(self.step_size, energy), diagonal)
-        return MALAState(position, energy, positions.finite_or_zero(gradient), adaptation)
 
     def step(
         self, generators: Generators, state: MALAState, is_warmup: bool = False
     ) -> tuple[MALAState, Info]:
         """One step of every chain."""
-        averaging, diagonal = state.adaptation
-        step_size = averaging.step_size(is_warmup)
+        step_size = state.adaptation.step_size.step_size(is_warmup)
+        diagonal = state.adaptation.diagonal
         inverse_mass = self.preconditioner if diagonal is None else diagonal.preconditioner
         candidate = langevin.step(
             generators, state.position, state.gradient, step_size, inverse_mass
@@ -76,13 +49,10 @@ class ULA:
         energy, gradient = self.target.potential_and_gradient(candidate)
         is_moved = energy.isfinite() & positions.is_finite(gradient)
         gradient = positions.finite_or_zero(gradient)
-        forwards = langevin.log_density(
-            candidate, state.position, state.gradient, step_size, inverse_mass
+        log_ratio = langevin.log_ratio(
+            candidate, state.position, state.gradient, gradient, step_size, inverse_mass
         )
-        backwards = langevin.log_density(
-            state.position, candidate, gradient, step_size, inverse_mass
-        )
-        rate = metropolis.acceptance_rate(state.potential_energy, energy, backwards - forwards)
+        rate = metropolis.acceptance_rate(state.potential_energy, energy, log_ratio)
         moved = MALAState(
             positions.select(is_moved, candidate, state.position),
             torch.where(is_moved, energy, state.potential_energy),
@@ -90,17 +60,7 @@ class ULA:
             state.adaptation,
         )
         if is_warmup:
-            if self.adapt_step_size:
-                averaging = averaging.update(
-                    rate, self.target_acceptance_rate, is_shared=self.shared_step_size
-                )
-            if diagonal is not None:
-                updated = diagonal.update(moved.position)
-                if self.adapt_step_size:
-                    # Keeps eps M^-1 as large as it was: only its shape changes.
-                    averaging = averaging.rescaled(diagonal.log_scale() - updated.log_scale())
-                diagonal = updated
-            moved = moved._replace(adaptation=Adaptation(averaging, diagonal))
+            moved = moved._replace(adaptation=self._adapt(moved, rate))
         return moved, Info(
             is_moved.to(energy.dtype),
             moved.potential_energy,
