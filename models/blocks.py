@@ -148,6 +148,15 @@ def log_transition(
     return value
 
 
+def reflect(walked: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """Numbers anywhere on the line, mirrored at 0 and 1 until they lie between.
+
+    A symmetric step, so mirrored, is symmetric on [0, 1].
+    """
+    folded = torch.remainder(walked, 2.0)
+    return torch.where(folded > 1.0, 2.0 - folded, folded)
+
+
 def uniforms(generators: Generators, *shape: int) -> Float[Tensor, "chain *shape"]:
     """Independent uniform numbers in [0, 1), float64, every chain from its own generator."""
     return torch.stack([torch.rand(shape, generator=g, dtype=torch.float64) for g in generators])

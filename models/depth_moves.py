@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from bayes_splat import geometry
 from bayes_splat.models import blocks, scanlines
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
 from bayes_splat.models.scanlines import ScanlineDepth
@@ -114,20 +113,17 @@ class DepthMoves:
     ) -> tuple[Float[Tensor, "chain chosen"], Float[Tensor, "chain chosen"]]:
         """Candidate depths and the log ratio of reverse over forward candidate densities."""
         proposal, size = self.model.proposal, depth.shape[-1]
-        near, far = proposal.near.expand_as(depth), proposal.far.expand_as(depth)
         if self.candidates == "proposal":
             drawn = proposal.sample(generators).double()
             explore, where = blocks.uniforms(generators, 2, size).unbind(1)
-            uniform = geometry.relative_disparity_to_depth(where, near, far)
+            uniform = proposal.depth_at(where)
             candidate = torch.where(explore < _EXPLORE, uniform, drawn)
             log_ratio = self._log_jump(depth) - self._log_jump(candidate)
         else:
             noise, length = blocks.normals(generators, size), blocks.uniforms(generators, size)
             scale = 2.0 ** (4.0 * length - 2.0) / proposal.num_buckets
-            relative = geometry.depth_to_relative_disparity(depth, near, far)
-            walked = torch.remainder(relative + scale * noise, 2.0)
-            walked = torch.where(walked > 1.0, 2.0 - walked, walked)
-            candidate = geometry.relative_disparity_to_depth(walked, near, far)
+            walked = blocks.reflect(proposal.relative_disparity(depth) + scale * noise)
+            candidate = proposal.depth_at(walked)
             # Symmetric in disparity; as a density over depth it carries the slope.
             log_ratio = torch.log(
                 proposal.disparity_slope(depth) / proposal.disparity_slope(candidate)

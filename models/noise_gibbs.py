@@ -12,7 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions.transforms import Transform
 
-from bayes_splat.models import blocks, likelihood, site_sweep, smoothness, tile_sums
+from bayes_splat.models import blocks, likelihood, smoothness, tile_sums
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
 from bayes_splat.models.log_simplex import LogDirichlet, LogStickBreaking
 from bayes_splat.models.splat_model import SplatModel
@@ -87,10 +87,9 @@ def joint_energy(
     rows = torch.cat([term.reshape(len(squares), -1) for term in terms], dim=1)
     # One after another: torch's own sum depends on the number of threads.
     energy = -tile_sums.block_sums(rows, torch.zeros(rows.shape, dtype=torch.long), 1)[:, 0]
-    coupling = site_sweep.neighbours(model)
-    if coupling.strength > 0.0:
-        relative = site_sweep.relative_disparity(model.proposal, to.depth(position["depth"]))
-        energy = energy + smoothness.energy(coupling, relative)
+    if model.smoothness is not None:
+        relative = model.proposal.relative_disparity(to.depth(position["depth"]))
+        energy = energy + smoothness.energy(model.smoothness, relative)
     return energy
 
 

@@ -129,11 +129,11 @@ class PatchMoves:
         patches = len(proposal.cameras) * grid[0] * grid[1]
         offsets = (size * blocks.uniforms(generators, 2)).long()
         shifts = _shifts(generators, patches, scales)
-        here = site_sweep.relative_disparity(proposal, depth)
+        here = proposal.relative_disparity(depth)
         there = here + _spread_out(shifts, shape, len(proposal.cameras), grid, size, offsets)
         is_inside: Bool[Tensor, "chain gaussian"] = (there > 0.0) & (there < 1.0)
         there = torch.where(is_inside, there, here)
-        offered = site_sweep.depth_at(proposal, there)
+        offered = proposal.depth_at(there)
         rows = torch.stack([depth, offered], dim=1).flatten(0, 1)
         moves = cpu_patch_sweep.sweep_patches(
             model.gaussians(rows, opacity.repeat_interleave(2, dim=0)),

@@ -72,19 +72,19 @@ class DepthProposal:
         self, bucket: Int[Tensor, "*chain gaussian"]
     ) -> Float[Tensor, "*chain gaussian"]:
         """Depth at the middle of a bucket."""
-        return self._depth_at((bucket + 0.5) / self.num_buckets)
+        return self.depth_at((bucket + 0.5) / self.num_buckets)
 
     def mode(self) -> Float[Tensor, " gaussian"]:
         """Depth at the best position inside the most probable bucket."""
         best = self.probabilities.argmax(-1, keepdim=True)
         offset = self.offsets.gather(-1, best)
-        return self._depth_at(((best + offset) / self.num_buckets).squeeze(-1))
+        return self.depth_at(((best + offset) / self.num_buckets).squeeze(-1))
 
     def mean(self) -> Float[Tensor, " gaussian"]:
         """Depth at the mean disparity (the mean of depth itself would be ruled by far buckets)."""
         bucket = torch.arange(self.num_buckets, device=self.offsets.device)
         relative = (bucket + self.offsets) / self.num_buckets
-        return self._depth_at((self.probabilities * relative).sum(-1))
+        return self.depth_at((self.probabilities * relative).sum(-1))
 
     def sample(self, generators: Sequence[torch.Generator]) -> Float[Tensor, "chain gaussian"]:
         """A depth for every Gaussian of every chain: bucket from its probabilities, uniform inside.
@@ -100,7 +100,7 @@ class DepthProposal:
         cumulative = self.probabilities.cumsum(-1)
         threshold = uniform[0, :, None] * cumulative[:, -1:]
         bucket = torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
-        return self._depth_at(
+        return self.depth_at(
             (bucket.clamp_max(self.num_buckets - 1) + uniform[1]) / self.num_buckets
         )
 
@@ -179,5 +179,14 @@ class DepthProposal:
     def _is_compiled(self, depth: Tensor) -> bool:
         return depth.device.type == "cpu" and self.origins.dtype == torch.float32
 
-    def _depth_at(self, relative: Tensor) -> Tensor:
+    def relative_disparity(
+        self, depth: Float[Tensor, "*chain gaussian"]
+    ) -> Float[Tensor, "*chain gaussian"]:
+        """Where a depth lies in disparity: 0 at near, 1 at far."""
+        return geometry.depth_to_relative_disparity(depth, self.near, self.far)
+
+    def depth_at(
+        self, relative: Float[Tensor, "*chain gaussian"]
+    ) -> Float[Tensor, "*chain gaussian"]:
+        """The inverse of :meth:`relative_disparity`."""
         return geometry.relative_disparity_to_depth(relative, self.near, self.far)

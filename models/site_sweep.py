@@ -13,7 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayes_splat import geometry
 from bayes_splat.models import blocks
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
 from bayes_splat.models.priors import MAX_OPACITY
@@ -86,7 +85,7 @@ class SiteSweep:
             observed=blocks.photographed(model),
             precisions=1.0 / noise**2,
             log_weights=weights,
-            relative_disparities=relative_disparity(model.proposal, both),
+            relative_disparities=model.proposal.relative_disparity(both),
             neighbours=neighbours(model),
             is_backward=coin[:, 0] < 0.5,
             uniforms=blocks.uniforms(generators, 4, size),
@@ -105,31 +104,14 @@ class SiteSweep:
         """Candidate depths, and which of them are jumps."""
         proposal, size = self.model.proposal, depth.shape[-1]
         kind, explore, where, length = blocks.uniforms(generators, 4, size).unbind(1)
-        drawn = relative_disparity(proposal, proposal.sample(generators).double())
+        drawn = proposal.relative_disparity(proposal.sample(generators).double())
         jumped = torch.where(explore < _EXPLORE, where, drawn)
         scale = 2.0 ** (6.0 * length - 5.0) / proposal.num_buckets
         step = scale * blocks.normals(generators, size)
-        walked = torch.remainder(relative_disparity(proposal, depth) + step, 2.0)
-        walked = torch.where(walked > 1.0, 2.0 - walked, walked)
+        walked = blocks.reflect(proposal.relative_disparity(depth) + step)
         is_jump = kind < self.jumps
         offered = torch.where(is_jump, jumped, walked).clamp(_LEAST, 1.0 - _LEAST)
-        return depth_at(proposal, offered), is_jump
-
-
-def relative_disparity(
-    proposal: DepthProposal, depth: Float[Tensor, "*chain gaussian"]
-) -> Float[Tensor, "*chain gaussian"]:
-    """0 at near, 1 at far."""
-    near, far = (end.expand_as(depth) for end in (proposal.near, proposal.far))
-    return geometry.depth_to_relative_disparity(depth, near, far)
-
-
-def depth_at(
-    proposal: DepthProposal, relative: Float[Tensor, "*chain gaussian"]
-) -> Float[Tensor, "*chain gaussian"]:
-    """The inverse of :func:`relative_disparity`."""
-    near, far = (end.expand_as(relative) for end in (proposal.near, proposal.far))
-    return geometry.relative_disparity_to_depth(relative, near, far)
+        return proposal.depth_at(offered), is_jump
 
 
 def log_prior(

@@ -15,7 +15,6 @@ from jaxtyping import Float, Int
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from bayes_splat import geometry
 from bayes_splat.models import likelihood, priors, scanlines, smoothness
 from bayes_splat.models.likelihood import PhotographNoise
 from bayes_splat.models.log_simplex import LogDirichlet
@@ -72,12 +71,6 @@ class SplatModel:
             self.views.images, self.config.smoothness, self.config.contrast
         )
 
-    def relative_disparity(
-        self, depth: Float[Tensor, "*chain gaussian"]
-    ) -> Float[Tensor, "*chain gaussian"]:
-        """0 at near and 1 at far: what the smooth prior couples."""
-        return geometry.depth_to_relative_disparity(depth, self.proposal.near, self.proposal.far)
-
     def depth_prior(
         self, log_transition: Float[Tensor, "*chain bucket bucket"] | None = None
     ) -> TorchDistribution:
@@ -115,7 +108,7 @@ class SplatModel:
         ratio: Tensor = prior.log_prob(candidate) - prior.log_prob(depth)
         if self.smoothness is None:
             return ratio
-        ends = self.relative_disparity(depth), self.relative_disparity(candidate)
+        ends = self.proposal.relative_disparity(depth), self.proposal.relative_disparity(candidate)
         return ratio + smoothness.local_log_prior_ratio(self.smoothness, *ends)
 
     @property
@@ -178,7 +171,7 @@ class SplatModel:
             depth = pyro.sample("depth", self.depth_prior(log_transition))
             opacity = pyro.sample("opacity", self.opacity_prior())
         if self.smoothness is not None:
-            coupling = smoothness.energy(self.smoothness, self.relative_disparity(depth))
+            coupling = smoothness.energy(self.smoothness, self.proposal.relative_disparity(depth))
             # An axis of the plates after the axis of the chains, as the sites have.
             pyro.factor("smoothness", -(coupling[..., None] if depth.ndim > 1 else coupling))
         if self.config.noise == "per_view":

@@ -264,7 +264,7 @@ class TileTarget:
         model = self.parts.model
         if model.smoothness is None:
             return depth.new_zeros(len(depth), 0, depth.shape[1])
-        return smoothness.edge_energies(model.smoothness, model.relative_disparity(depth))
+        return smoothness.edge_energies(model.smoothness, model.proposal.relative_disparity(depth))
 
     @cached_property
     def _rest(self) -> Float[Tensor, " chain"]:

@@ -97,3 +97,9 @@ def test_threads_of_the_compiled_engine():
         assert blocks.cpu_threads(replace(model, renderer=renderer)) == 3
     assert blocks.cpu_threads(replace(model, renderer=CPURenderer())) == torch.get_num_threads()
     assert blocks.cpu_threads(replace(model, renderer=object())) is None
+
+
+def test_mirrored_at_both_ends():
+    walked = torch.tensor([0.3, -0.2, 1.2, 2.3, -1.6, 1.0, 0.0], dtype=torch.float64)
+    expected = torch.tensor([0.3, 0.2, 0.8, 0.3, 0.4, 1.0, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(blocks.reflect(walked), expected)

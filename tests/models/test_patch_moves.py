@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bayes_splat.models import patch_moves, site_sweep
+from bayes_splat.models import patch_moves
 from bayes_splat.models.patch_moves import PatchMoves, StepSizes
 from bayes_splat.rendering import cpu_patch_sweep
 from bayes_splat.rendering.renderer import ReferenceRenderer
@@ -98,7 +98,7 @@ def test_depths_stay_between_near_and_far():
     block, generators = PatchMoves(model, (1, 2), scale=8.0), make_generators(0, 20)
     for _ in range(10):
         position, _, info = block.step(generators, position, block.init(position), False)
-    relative = site_sweep.relative_disparity(model.proposal, target.constrain(position)["depth"])
+    relative = model.proposal.relative_disparity(target.constrain(position)["depth"])
     assert ((relative > 0) & (relative < 1)).all()
     assert 0.1 < info.acceptance_rate.mean() < 0.9, "those that would leave are refused"
 

@@ -43,7 +43,7 @@ def test_many_sweeps_draw_from_the_integrated_posterior(kind, jumps, steps):
     relative, share = (grid.flatten() for grid in torch.meshgrid(middle, middle, indexing="ij"))
     rows = {s: v[:1].expand(cells**2, *v.shape[1:]).clone() for s, v in position.items()}
     to = blocks.coordinates(model)
-    depth = site_sweep.depth_at(model.proposal, relative[:, None].double().expand(-1, 2))
+    depth = model.proposal.depth_at(relative[:, None].double().expand(-1, 2))
     rows["depth"][:, 0] = to.depth.inv(depth)[:, 0]
     rows["opacity"][:, 0] = torch.logit(share.double())
     slopes = sum(
@@ -52,7 +52,7 @@ def test_many_sweeps_draw_from_the_integrated_posterior(kind, jumps, steps):
     log_density = -target.potential_energy(rows) - slopes
     density = (log_density - log_density.max()).exp().reshape(cells, cells)
     found = (
-        site_sweep.relative_disparity(model.proposal, to.depth(moved["depth"]))[:, 0],
+        model.proposal.relative_disparity(to.depth(moved["depth"]))[:, 0],
         torch.sigmoid(moved["opacity"][:, 0]),
     )
     for axis, draws in enumerate(found):
@@ -77,7 +77,7 @@ def test_gaussians_that_nobody_sees_are_drawn_from_the_prior():
     for _ in range(30):
         position, _, _ = block.step(generators, position, None, is_warmup=False)
     sites = target.constrain(position)
-    relative = site_sweep.relative_disparity(model.proposal, sites["depth"])
+    relative = model.proposal.relative_disparity(sites["depth"])
     assert scenes.kolmogorov_smirnov(relative[:, 1]) < scenes.LIMIT
     assert scenes.kolmogorov_smirnov(sites["opacity"][:, 1] / 0.999) < scenes.LIMIT
     assert scenes.kolmogorov_smirnov(sites["opacity"][:, 0] / 0.999) > scenes.LIMIT
@@ -111,9 +111,9 @@ def test_candidates_have_the_density_that_is_claimed():
     depth = scenes.prior_draws(model, 1)["depth"].expand(chains, -1)
     offered, is_jump = SiteSweep(model, 1.0)._offer(make_generators(3, chains), depth)
     assert is_jump.all()
-    relative = site_sweep.relative_disparity(model.proposal, offered)
+    relative = model.proposal.relative_disparity(offered)
     grid = torch.linspace(0.0, 1.0, 4001).double()[:, None].expand(-1, 2)
-    at = site_sweep.depth_at(model.proposal, grid.clamp(1e-9, 1 - 1e-9))
+    at = model.proposal.depth_at(grid.clamp(1e-9, 1 - 1e-9))
     log_density = site_sweep._log_jump(model.proposal, at)
     for g in range(2):
         cdf = scenes.GridDistribution(grid[:, g], log_density[:, g])
@@ -121,9 +121,7 @@ def test_candidates_have_the_density_that_is_claimed():
         assert scenes.kolmogorov_smirnov(cdf(relative[:, g])) < scenes.LIMIT
     walked, is_jump = SiteSweep(model, 0.0)._offer(make_generators(3, chains), depth)
     assert not is_jump.any()
-    step = site_sweep.relative_disparity(model.proposal, walked) - (
-        site_sweep.relative_disparity(model.proposal, depth)
-    )
+    step = model.proposal.relative_disparity(walked) - (model.proposal.relative_disparity(depth))
     assert 0.3 < (step > 0).double().mean() < 0.7
     assert (step.abs() * 4 < 0.25).double().mean() > 0.3
     assert (step.abs() * 4 > 1.0).double().mean() > 0.05

@@ -56,7 +56,7 @@ def test_active_gaussians_touch_their_own_block_only():
     proposal = activity.drawn_by.proposal
     labels = activity.labels.repeat_interleave(2, -1).repeat_interleave(2, -2).flatten()
     for share in (0.01, 0.5, 0.99):
-        depth = proposal._depth_at((activity.present + share) / CELLS)
+        depth = proposal.depth_at((activity.present + share) / CELLS)
         scene = proposal.gaussians(depth.float(), torch.full_like(depth, 0.5).float())
         pairs = reference.footprints(scene, proposal.cameras, RenderSettings()).pairs
         size = len(proposal)
