@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from bayes_splat.errors import ConfigError
-from bayes_splat.models import noise_gibbs, transition_gibbs
+from bayes_splat.models import blocks, colors, noise_gibbs, transition_gibbs
 from bayes_splat.models.bucket_offsets import BucketOffsets
 from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.minibatch import TileBatches
@@ -113,13 +113,24 @@ def starting_position(model: SplatModel, target: PyroTarget, generators: Generat
     depth = proposal.sample(generators).double()
     depth[::2] = proposal.mode().double()
     opacity = proposal.opacities.double().expand_as(depth)
-    values = {"depth": depth, "opacity": opacity}
+    values = {"depth": depth, "opacity": opacity, **_starting_colors(model, generators)}
     squares = noise_gibbs.squared_residuals(model.given(values), depth, opacity)
     per_view = torch.sqrt(squares * model.num_views / (3 * model.num_pixels))
     is_global = model.config.noise == "global"
     noise_scale = per_view.square().mean(-1).sqrt() if is_global else per_view
     values |= {"noise_scale": noise_scale, **transition_gibbs.starting_values(model, depth)}
     return target.unconstrain(values)
+
+
+def _starting_colors(model: SplatModel, generators: Generators) -> dict[str, torch.Tensor]:
+    """The proposal's in even chains, prior draws in odd ones; {} where they are fixed."""
+    if model.config.colors == "fixed":
+        return {}
+    centre = model.proposal.harmonics.double()
+    scales = colors.prior_scales(centre.shape[-1], model.config.color_scale)
+    harmonics = centre + scales * blocks.normals(generators, *centre.shape)
+    harmonics[::2] = centre
+    return {"harmonics": harmonics}
 
 
 def _kept_sites(model: SplatModel, target: PyroTarget) -> Constrain:

@@ -181,8 +181,9 @@ def score(
     truth = photos.transpose(0, 2, 3, 1)
     proposal = model.proposal
     mode = proposal.mode()[None].double(), proposal.opacities[None].double()
+    own = model.given({"harmonics": proposal.harmonics})
     with torch.no_grad():
-        plain = model.render(*mode, targets.cameras).colors[0].numpy()
+        plain = own.render(*mode, targets.cameras).colors[0].numpy()
     error = np.abs(prediction.mean - truth).mean(-1)
     std = combine_channels(prediction.std)
     spread = combine_channels(prediction.epistemic_std)

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from bayes_splat.models import likelihood, priors, scanlines, smoothness
+from bayes_splat.models import colors, likelihood, priors, scanlines, smoothness
 from bayes_splat.models.likelihood import PhotographNoise
 from bayes_splat.models.log_simplex import LogDirichlet
 from bayes_splat.models.proposal import DepthProposal
@@ -35,7 +35,8 @@ class SplatModel:
     Attributes:
         proposal: rays, buckets, shapes and colours of the Gaussians.
         views: the context photographs.
-        renderer: with the falloff cutoff, so that the picture is affine in each opacity.
+        renderer: with the falloff cutoff, so that the picture is affine in each opacity; see
+            ``colors.render_settings`` for sampled colours.
         config: priors and order.
         held: what :meth:`given` has filled in.
     """
@@ -179,6 +180,10 @@ class SplatModel:
         """Prior of one opacity."""
         return priors.opacity_prior(*self.config.opacity_prior)
 
+    def harmonics_prior(self) -> TorchDistribution:
+        """Prior of the colours, batch [gaussian]."""
+        return colors.prior(self.proposal, self.config.color_scale)
+
     def noise_prior(self) -> TorchDistribution:
         """Prior of one noise scale."""
         return priors.noise_prior(*self.config.noise_prior)
@@ -214,7 +219,9 @@ class SplatModel:
 
     def _sample_others(self) -> dict[str, Tensor]:
         """The sites that :meth:`given` fills in, inside the plate of the Gaussians."""
-        return {}
+        if self.config.colors == "fixed":
+            return {}
+        return {"harmonics": pyro.sample("harmonics", self.harmonics_prior())}
 
     def _sample_transition(self) -> Float[Tensor, "*chain bucket bucket"]:
         log_layers = None
@@ -285,10 +292,10 @@ class SplatModel:
         pixels: Int[Tensor, "chain pixel"] | None = None,
     ) -> Float[Tensor, "*chain pixel 3"]:
         """Rendered colours of the context pixels in float64, flat over (view, height, width)."""
-        colors = self.pictures(depth, opacity, pixels)
+        seen = self.pictures(depth, opacity, pixels)
         if pixels is None:
-            colors = rearrange(colors, "chain view h w c -> chain (view h w) c")
-        return colors.reshape(*depth.shape[:-1], *colors.shape[1:]).double()
+            seen = rearrange(seen, "chain view h w c -> chain (view h w) c")
+        return seen.reshape(*depth.shape[:-1], *seen.shape[1:]).double()
 
     def pictures(
         self,
@@ -306,10 +313,10 @@ class SplatModel:
         self, pixels: Int[Tensor, "chain pixel"] | None = None
     ) -> tuple[Float[Tensor, "*chain pixel 3"], Int[Tensor, "*chain pixel"]]:
         """Photographed colours in float64 and the view of every pixel."""
-        colors = rearrange(self.views.images, "view c h w -> (view h w) c").double()
+        observed = rearrange(self.views.images, "view c h w -> (view h w) c").double()
         if pixels is None:
-            pixels = torch.arange(self.num_pixels, device=colors.device)
-        return colors[pixels], self._view_of(pixels)
+            pixels = torch.arange(self.num_pixels, device=observed.device)
+        return observed[pixels], self._view_of(pixels)
 
     def _view_of(self, pixels: Tensor) -> Tensor:
         height, width = self.views.cameras.image_shape
@@ -318,7 +325,13 @@ class SplatModel:
     def gaussians(
         self, depth: Float[Tensor, "chain gaussian"], opacity: Float[Tensor, "chain gaussian"]
     ) -> Gaussians:
-        """The scene of every chain, or of several rows a chain, in the renderer's precision."""
+        """The scene of every chain, or of several rows a chain, in the renderer's precision.
+
+        Raises:
+            ValueError: colours are sampled and not given.
+        """
+        if self.config.colors == "sampled" and self.held.harmonics is None:
+            raise ValueError("colours are sampled: take pictures of model.given(position)")
         opacity = opacity.to(self.proposal.harmonics.dtype)
         return self.held.fill(self.proposal.gaussians(depth, opacity))
 

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bayes_splat.models import blocks, likelihood, smoothness, tile_sums
+from bayes_splat.models import colors as model_colors
 from bayes_splat.models.blocks import Generators, Position
 from bayes_splat.models.bucket_offsets import BucketOffsets
 from bayes_splat.models.footprints import Sightlines
@@ -24,7 +25,7 @@ from bayes_splat.models.tile_activity import Activity
 from bayes_splat.models.tile_labels import TileLabels
 from bayes_splat.rendering.settings import RenderSettings
 
-SITES = ("depth", "offset", "opacity")
+SITES = ("depth", "offset", "opacity", "harmonics")
 
 _UNIFORM_INFORMATION = 1.0 / 3.0
 """Mean curvature of a uniform prior in logit coordinates: E[2 r (1 - r)]."""
@@ -51,8 +52,9 @@ class TileBlocks:
 
     Attributes:
         model: must render with the falloff cutoff.
-        sites: what moves: ``opacity``, and ``depth`` (anywhere) or ``offset`` (the coordinate of
-            ``BucketOffsets``, inside the present bucket).
+        sites: what moves: ``opacity``, ``harmonics`` where the model samples them, and ``depth``
+            (anywhere) or ``offset`` (the coordinate of ``BucketOffsets``, inside the present
+            bucket).
         block_size: side of the blocks, pixels. Gaussians that touch more never move.
         tile: side of the tiles that blocks consist of, pixels.
         plane_share: see ``TileLabels``.
@@ -72,7 +74,8 @@ class TileBlocks:
     def __post_init__(self) -> None:
         if not self.sites or set(self.sites) - set(SITES) or {"depth", "offset"} <= set(self.sites):
             raise ValueError(
-                f"sites is {self.sites}; choose opacity, and one of depth and offset, or one alone"
+                f"sites is {self.sites}; choose among opacity, harmonics, and one of depth and"
+                " offset"
             )
         if len(self.model.proposal) != self.model.num_pixels:
             raise ValueError(
@@ -220,7 +223,14 @@ class TileTarget:
                 )
                 for site, slope in zip(leaves, slopes, strict=True):
                     diagonal[site] += slope.square() / num_probes
-        return {site: value + _UNIFORM_INFORMATION for site, value in diagonal.items()}
+        return {site: value + self._information(site) for site, value in diagonal.items()}
+
+    def _information(self, site: str) -> Tensor | float:
+        """Curvature of minus the log prior."""
+        if site != "harmonics":
+            return _UNIFORM_INFORMATION
+        config, d_sh = self.parts.model.config, self.position[site].shape[-1]
+        return model_colors.prior_scales(d_sh, config.color_scale) ** -2
 
     def _colors(
         self, position: Position, depth: Tensor, opacity: Tensor, is_held: bool
@@ -254,6 +264,8 @@ class TileTarget:
         log_prob = log_prob + to.depth.log_abs_det_jacobian(x, depth)
         log_prob = log_prob + model.opacity_prior().log_prob(opacity)
         log_prob = log_prob + to.opacity.log_abs_det_jacobian(y, opacity)
+        if "harmonics" in position:
+            log_prob = log_prob + model.harmonics_prior().log_prob(position["harmonics"])
         if "offset" in block:
             # x = logit((z + sigmoid(offset)) / Z): dx/d(offset) = f (1 - f) / (Z r (1 - r)).
             log_prob = log_prob + _log_slope(block["offset"]) - _log_slope(x)
@@ -324,7 +336,11 @@ class TilePartition:
 
     def owners(self, block: Position) -> Position:
         """The block of the pixel that a Gaussian was born at, or -1 where it touches others too."""
-        return dict.fromkeys(block, self._activity.owners(self.target.cells(block)))
+        owners = self._activity.owners(self.target.cells(block))
+        return {
+            site: owners.reshape(*owners.shape, *(1,) * (value.ndim - 2)).expand(value.shape)
+            for site, value in block.items()
+        }
 
     def evaluate(self, block: Position) -> BlockEnergies:
         """Energies by block, and the gradient: one render and its backward pass."""
