@@ -9,6 +9,7 @@ from bayes_splat.errors import ConfigError
 from bayes_splat.models import blocks, colors, noise_gibbs, transition_gibbs
 from bayes_splat.models.bucket_offsets import BucketOffsets
 from bayes_splat.models.depth_moves import DepthMoves
+from bayes_splat.models.harmonics_gibbs import HarmonicsGibbs
 from bayes_splat.models.minibatch import TileBatches
 from bayes_splat.models.noise_gibbs import NoiseGibbs
 from bayes_splat.models.opacity_gibbs import OpacityGibbs
@@ -53,8 +54,9 @@ def sample_posterior(
 
     Args:
         model: what is believed and seen.
-        sampler: settings; None is the composed default (site sweeps, patch moves, exact noise; with
-            a Markov prior, moves of scanlines in place of the former two).
+        sampler: settings; None is the composed default (site sweeps, patch moves, exact colours
+            where they are sampled, exact noise; with a Markov prior, moves of scanlines in place of
+            the former two).
         chains, draws, warmup, thinning: as in ``samplers.sampling.sample``.
         seed: the same seed gives the same draws.
         time_limit: seconds after which the run ends with what it has.
@@ -167,7 +169,7 @@ def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig)
         found.append(KernelBlock("depth", kernel, offsets, num_steps=sampler.mala_steps))
     if sampler.opacity_fraction > 0:
         found.append(OpacityGibbs(model, sampler.opacity_fraction))
-    return [*found, *_transitions(model), NoiseGibbs(model)]
+    return [*found, *_colors(model), *_transitions(model), NoiseGibbs(model)]
 
 
 def _in_place_of_sites(sampler: GibbsConfig) -> GibbsConfig:
@@ -200,6 +202,7 @@ def _block_mala_blocks(model: SplatModel, sampler: BlockMALAConfig) -> list[Bloc
         *_jumps(model, sampler.jump_fraction, rounds=1),
         *_stretches(model, GibbsConfig().stretch_lengths),
         KernelBlock("blocks", kernel, parts),
+        *_colors(model),
         *_transitions(model),
         NoiseGibbs(model),
     ]
@@ -220,6 +223,11 @@ def _stretches(model: SplatModel, lengths: Sequence[int]) -> list[Block]:
     if not model.is_markov:
         return []
     return [ScanlineMoves(model, length, name=f"scanline_{length}") for length in lengths]
+
+
+def _colors(model: SplatModel) -> list[Block]:
+    """Exact draws of colours, where they are sampled."""
+    return [HarmonicsGibbs(model)] if model.config.colors == "sampled" else []
 
 
 def _transitions(model: SplatModel) -> list[Block]:
