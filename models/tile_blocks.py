@@ -72,10 +72,13 @@ class TileBlocks:
     num_cells: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.sites or set(self.sites) - set(SITES) or {"depth", "offset"} <= set(self.sites):
+        known = set(SITES)
+        if self.model.config.colors == "fixed":
+            known.remove("harmonics")
+        if not self.sites or set(self.sites) - known or {"depth", "offset"} <= set(self.sites):
             raise ValueError(
-                f"sites is {self.sites}; choose among opacity, harmonics, and one of depth and"
-                " offset"
+                f"sites is {self.sites}; choose opacity, and one of depth and offset, and harmonics"
+                " where they are sampled, or some of these alone"
             )
         if len(self.model.proposal) != self.model.num_pixels:
             raise ValueError(

@@ -123,6 +123,16 @@ def tiny_model(
     return SplatModel(proposal, views, engine, model_config)
 
 
+def with_degree(model: SplatModel, degree: int, seed: int = 5) -> SplatModel:
+    """The model whose proposal's colours look a little different from every side."""
+    plain = model.proposal.harmonics
+    generator = torch.Generator().manual_seed(seed)
+    shape = (*plain.shape[:2], (degree + 1) ** 2 - 1)
+    more = 0.2 * torch.randn(shape, generator=generator, dtype=torch.float64)
+    every = torch.cat([plain, more.to(plain)], dim=-1)
+    return replace(model, proposal=replace(model.proposal, harmonics=every))
+
+
 def prior_draws(model: SplatModel, chains: int, seed: int = 0) -> dict[str, Tensor]:
     """Site values [chain, ...] drawn from the prior."""
     size = len(model.proposal)

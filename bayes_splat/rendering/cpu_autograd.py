@@ -1,5 +1,6 @@
 """Between PyTorch and the arrays of the CPU engine: conversions, and pictures with a gradient."""
 
+import math
 from dataclasses import fields
 from typing import Any
 
@@ -129,9 +130,11 @@ def world_of(
     """Means, scales, rotations, opacities, and colours as the kernels take them."""
     colors = gaussians.harmonics
     if not is_plain(gaussians, settings):
-        # Clipping hides an infinite coefficient from the kernels.
-        poison = 0.0 * gaussians.harmonics.detach().sum((-2, -1))[:, None, :, None]
-        colors = _view_colors(gaussians, cameras, settings.least_color) + poison
+        colors = _view_colors(gaussians, cameras, settings.least_color)
+        if settings.least_color != -math.inf:
+            # Clipping hides an infinite coefficient from the kernels.
+            poison = 0.0 * gaussians.harmonics.detach().sum((-2, -1))[:, None, :, None]
+            colors = colors + poison
     return gaussians.means, gaussians.scales, gaussians.rotations, gaussians.opacities, colors
 
 
