@@ -46,5 +46,6 @@ def prior(proposal: DepthProposal, color_scale: float) -> TorchDistribution:
     """Prior of the ``harmonics`` of one Gaussian each: batch [gaussian], event [3 d_sh]."""
     centre = proposal.harmonics.double()
     scales = prior_scales(centre.shape[-1], color_scale).to(centre.device)
-    normal: TorchDistribution = Normal(centre, scales.expand_as(centre), validate_args=False)
-    return normal.to_event(2)
+    normal = Normal(centre, scales.expand_as(centre), validate_args=False)
+    together: TorchDistribution = normal.to_event(2)
+    return together

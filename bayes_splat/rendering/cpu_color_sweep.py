@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from bayes_splat import geometry
 from bayes_splat import harmonics as spherical
 from bayes_splat.rendering import cpu_pixel_lists
 from bayes_splat.rendering.cpu_compile import inner, kernel
@@ -114,7 +115,7 @@ def sweep_colors(
     starts = np.zeros((chains, size * views + 1), dtype=np.int64)
     np.cumsum(bounds.transpose(0, 2, 1).reshape(chains, -1), axis=1, out=starts[:, 1:])
     basis = _basis(gaussians, cameras, spherical.degree_of(harmonics.shape[-1]))
-    colors = 0.5 + torch.einsum("ngck,nvgk->nvgc", harmonics.double(), basis)
+    terms = harmonics.double()[:, None] * basis[..., None, :]
     after = harmonics.double().numpy().copy()
     threads = min(threads, chains)
     run_items(
@@ -127,7 +128,7 @@ def sweep_colors(
         cpu_pixel_lists.sort_rows(keys, threads).reshape(chains, views, size),
         starts,
         _array(gaussians.opacities),
-        _quads(colors),
+        _quads(0.5 + geometry.sum_terms(terms, axis=-1)),
         _array(basis),
         _array(observed),
         _array(precisions),

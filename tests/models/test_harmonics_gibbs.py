@@ -41,8 +41,7 @@ def test_first_draws_follow_the_integrated_conditional(sharpness):
     moved, _, _ = HarmonicsGibbs(model).step(make_generators(1, chains), position, None, False)
     for channel in range(3):
         draws = moved["harmonics"][:, 0, channel, 0]
-        ends = draws.mean() + torch.tensor([-9.0, 9.0]).double() * draws.std()
-        grid = torch.linspace(*ends.tolist(), 801, dtype=torch.float64)
+        grid = draws.mean() + draws.std() * torch.linspace(-9, 9, 801, dtype=torch.float64)
         rows = {site: value[:1].expand(801, *value.shape[1:]) for site, value in position.items()}
         rows["harmonics"] = position["harmonics"][:1].repeat(801, 1, 1, 1)
         rows["harmonics"][:, 0, channel, 0] = grid
@@ -105,6 +104,21 @@ def test_chains_do_not_depend_on_each_other_and_other_sites_stay():
     assert tuning is None
     assert torch.equal(info.acceptance_rate, torch.ones(3, dtype=torch.float64))
     assert isinstance(block, base.Block)
+
+
+@pytest.mark.parametrize("degree", [0, 1])
+def test_any_number_of_threads_gives_the_same_bits(degree):
+    model = scenes.tiny_model(image_shape=(40, 60), renderer="cpu", colors="sampled")
+    model = scenes.with_degree(model, degree)
+    target = PyroTarget(model, vectorized=True)
+    position = target.unconstrain(scenes.prior_draws(model, 3))
+    found = []
+    for number in (1, 2):
+        with scenes.threads(number):
+            moved, _, _ = HarmonicsGibbs(model).step(make_generators(0, 3), position, None, False)
+            found.append((moved["harmonics"], target.potential_energy(moved)))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
 
 
 def test_models_without_linear_colors_are_refused():
