@@ -76,7 +76,7 @@ RIGHT = {
     "the default, degree 1, order of centres": Case(default, {**LINE, "order": "center"}, 4, 1),
     "one after another": Case(composed, {**SAMPLED, "image_shape": (2, 3)}, 4),
     "everything by MALA": Case(mala, SHARP, 10),
-    "blocks of tiles": Case(tiles, {**SAMPLED, "image_shape": (1, 24), "baseline": 0.06}, 4),
+    "blocks of tiles": Case(tiles, {**SAMPLED, "image_shape": (1, 24), "baseline": 0.06}, 2),
 }
 
 
