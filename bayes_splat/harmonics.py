@@ -75,15 +75,27 @@ def _legendre_over_sine(degree: int, z: Tensor) -> dict[tuple[int, int], Tensor]
 
 
 def to_colors(
-    harmonics: Float[Tensor, "*#batch 3 d_sh"], directions: Float[Tensor, "*#batch 3"]
+    harmonics: Float[Tensor, "*#batch 3 d_sh"],
+    directions: Float[Tensor, "*#batch 3"],
+    least: float = 0.0,
 ) -> Float[Tensor, "*#batch 3"]:
-    """Colours seen along unit directions: 0.5 + sum_k c_k Y_k, clipped at 0 as gsplat does."""
+    """Colours seen along unit directions: 0.5 + sum_k c_k Y_k, clipped at 0 as gsplat does.
+
+    ``least`` is where they are clipped; at -inf they are linear in the coefficients.
+    """
     basis = evaluate(degree_of(harmonics.shape[-1]), directions)
-    return (0.5 + (harmonics * basis[..., None, :]).sum(-1)).clamp_min(0.0)
+    return (0.5 + (harmonics * basis[..., None, :]).sum(-1)).clamp_min(least)
 
 
 ZEROTH = 0.5 / math.sqrt(math.pi)
 """Y_0, the constant harmonic: a plain colour is ``0.5 + ZEROTH * harmonics[..., 0]``."""
+
+
+def plain_colors(
+    harmonics: Float[Tensor, "*batch 3 1"], least: float = 0.0
+) -> Float[Tensor, "*batch 3"]:
+    """Colours of degree 0, the same from every side; see :func:`to_colors`."""
+    return (0.5 + ZEROTH * harmonics[..., 0]).clamp_min(least)
 
 
 def from_colors(colors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 1"]:

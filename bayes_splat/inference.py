@@ -6,9 +6,10 @@ from dataclasses import replace
 import torch
 
 from bayes_splat.errors import ConfigError
-from bayes_splat.models import noise_gibbs, transition_gibbs
+from bayes_splat.models import blocks, colors, noise_gibbs, transition_gibbs
 from bayes_splat.models.bucket_offsets import BucketOffsets
 from bayes_splat.models.depth_moves import DepthMoves
+from bayes_splat.models.harmonics_gibbs import HarmonicsGibbs
 from bayes_splat.models.minibatch import TileBatches
 from bayes_splat.models.noise_gibbs import NoiseGibbs
 from bayes_splat.models.opacity_gibbs import OpacityGibbs
@@ -53,8 +54,9 @@ def sample_posterior(
 
     Args:
         model: what is believed and seen.
-        sampler: settings; None is the composed default (site sweeps, patch moves, exact noise; with
-            a Markov prior, moves of scanlines in place of the former two).
+        sampler: settings; None is the composed default (site sweeps, patch moves, exact colours
+            where they are sampled, exact noise; with a Markov prior, moves of scanlines in place of
+            the former two).
         chains, draws, warmup, thinning: as in ``samplers.sampling.sample``.
         seed: the same seed gives the same draws.
         time_limit: seconds after which the run ends with what it has.
@@ -113,12 +115,24 @@ def starting_position(model: SplatModel, target: PyroTarget, generators: Generat
     depth = proposal.sample(generators).double()
     depth[::2] = proposal.mode().double()
     opacity = proposal.opacities.double().expand_as(depth)
-    squares = noise_gibbs.squared_residuals(model, depth, opacity)
+    values = {"depth": depth, "opacity": opacity, **_starting_colors(model, generators)}
+    squares = noise_gibbs.squared_residuals(model.given(values), depth, opacity)
     per_view = torch.sqrt(squares * model.num_views / (3 * model.num_pixels))
     is_global = model.config.noise == "global"
     noise_scale = per_view.square().mean(-1).sqrt() if is_global else per_view
-    values = {"depth": depth, "opacity": opacity, "noise_scale": noise_scale}
-    return target.unconstrain({**values, **transition_gibbs.starting_values(model, depth)})
+    values |= {"noise_scale": noise_scale, **transition_gibbs.starting_values(model, depth)}
+    return target.unconstrain(values)
+
+
+def _starting_colors(model: SplatModel, generators: Generators) -> dict[str, torch.Tensor]:
+    """The proposal's in even chains, prior draws in odd ones; {} where they are fixed."""
+    if model.config.colors == "fixed":
+        return {}
+    centre = model.proposal.harmonics.double()
+    scales = colors.prior_scales(centre.shape[-1], model.config.color_scale)
+    harmonics = centre + scales * blocks.normals(generators, *centre.shape)
+    harmonics[::2] = centre
+    return {"harmonics": harmonics}
 
 
 def _kept_sites(model: SplatModel, target: PyroTarget) -> Constrain:
@@ -155,7 +169,7 @@ def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig)
         found.append(KernelBlock("depth", kernel, offsets, num_steps=sampler.mala_steps))
     if sampler.opacity_fraction > 0:
         found.append(OpacityGibbs(model, sampler.opacity_fraction))
-    return [*found, *_transitions(model), NoiseGibbs(model)]
+    return [*found, *_colors(model), *_transitions(model), NoiseGibbs(model)]
 
 
 def _in_place_of_sites(sampler: GibbsConfig) -> GibbsConfig:
@@ -188,6 +202,7 @@ def _block_mala_blocks(model: SplatModel, sampler: BlockMALAConfig) -> list[Bloc
         *_jumps(model, sampler.jump_fraction, rounds=1),
         *_stretches(model, GibbsConfig().stretch_lengths),
         KernelBlock("blocks", kernel, parts),
+        *_colors(model),
         *_transitions(model),
         NoiseGibbs(model),
     ]
@@ -208,6 +223,11 @@ def _stretches(model: SplatModel, lengths: Sequence[int]) -> list[Block]:
     if not model.is_markov:
         return []
     return [ScanlineMoves(model, length, name=f"scanline_{length}") for length in lengths]
+
+
+def _colors(model: SplatModel) -> list[Block]:
+    """Exact draws of colours, where they are sampled."""
+    return [HarmonicsGibbs(model)] if model.config.colors == "sampled" else []
 
 
 def _transitions(model: SplatModel) -> list[Block]:

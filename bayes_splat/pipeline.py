@@ -31,7 +31,7 @@ from bayes_splat.draw_arrays import DrawArray
 from bayes_splat.errors import ConfigError, OutputError
 from bayes_splat.files import atomic_path, output_error
 from bayes_splat.inference import sample_posterior
-from bayes_splat.models import plane_sweep
+from bayes_splat.models import colors, plane_sweep, scene_sites
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.predictions import PixelDraws, judge, mean_scene, photographs, predict, score
 from bayes_splat.rendering.renderer import CountingRenderer, make_renderer
@@ -166,7 +166,8 @@ def _prepare(config: RunConfig, progress: Progress) -> _Job:
     out = _output_folder(config)
     progress.message(f"proposing depths for {len(context)} views by {config.proposal.name}")
     proposal = plane_sweep.propose(context, config.proposal)
-    renderer = CountingRenderer(make_renderer(config.renderer.name))
+    settings = colors.render_settings(config.model)
+    renderer = CountingRenderer(make_renderer(config.renderer.name, settings))
     model = SplatModel(proposal, context, renderer, config.model)
     _check_saved_sites(config.save)
     return _Job(config, out, targets, model, renderer, started)
@@ -288,11 +289,12 @@ def peak_memory() -> float | None:
 
 
 def _check_saved_sites(save: Sequence[str]) -> None:
-    known = [*SITES, "all", "none"]
+    sites = [*SITES, *scene_sites.NAMES]
+    known = [*sites, "all", "none"]
     unknown = [name for name in save if name not in known]
     if unknown or (len(save) > 1 and {"all", "none"} & set(save)):
         raise ConfigError(
-            f"save is {list(save)} but must be all, none, or a list out of {', '.join(SITES)}"
+            f"save is {list(save)} but must be all, none, or a list out of {', '.join(sites)}"
         )
 
 

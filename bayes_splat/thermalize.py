@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bayes_splat import inference, view_choice
 from bayes_splat.config import RunConfig
-from bayes_splat.models import plane_sweep
+from bayes_splat.models import colors, plane_sweep
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering.renderer import CountingRenderer, RenderCount, make_renderer
 from bayes_splat.sampler_config import Sampler
@@ -82,7 +82,8 @@ def make_teacher(config: RunConfig) -> Teacher:
     noise is not either.
     """
     context, _ = view_choice.load_views(config)
-    renderer = CountingRenderer(make_renderer(config.renderer.name), RenderCount())
+    settings = colors.render_settings(config.model)
+    renderer = CountingRenderer(make_renderer(config.renderer.name, settings), RenderCount())
     proposal = plane_sweep.propose(context, config.proposal)
     blank = SplatModel(proposal, context, renderer, config.model)
     sites = draw_prior(blank, config.seed)
@@ -106,18 +107,23 @@ def draw_prior(model: SplatModel, seed: int) -> dict[str, Tensor]:
     views = (model.num_views,) if model.config.noise == "per_view" else ()
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
-        return {
+        sites = {
             "depth": model.depth_prior().expand(torch.Size([1, len(model.proposal)])).sample(),
             "opacity": model.opacity_prior().sample((1, len(model.proposal))),
             "noise_scale": model.noise_prior().sample((1, *views)),
         }
+        if model.config.colors == "sampled":
+            sites["harmonics"] = model.harmonics_prior().sample((1,))
+        return sites
 
 
 def photograph(model: SplatModel, sites: dict[str, Tensor], seed: int) -> SplatModel:
     """The model observing photographs drawn from its own likelihood of one chain's sites."""
     with torch.random.fork_rng(devices=()), torch.no_grad():
         torch.manual_seed(seed)
-        noise = model.likelihood(sites["depth"], sites["opacity"], sites["noise_scale"])
+        noise = model.given(sites).likelihood(
+            sites["depth"], sites["opacity"], sites["noise_scale"]
+        )
         images = rearrange(noise.sample()[0, 0], "view h w c -> view c h w")
     return replace(model, views=replace(model.views, images=images.contiguous(), depths=None))
 

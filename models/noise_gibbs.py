@@ -41,7 +41,9 @@ class NoiseGibbs:
         """One exact draw in every chain; reports the energy of the joint."""
         to = blocks.coordinates(self.model)
         per_view = squared_residuals(
-            self.model, to.depth(position["depth"]), to.opacity(position["opacity"])
+            self.model.given(position),
+            to.depth(position["depth"]),
+            to.opacity(position["opacity"]),
         )
         squares = per_view
         if self.model.config.noise == "global":
@@ -83,6 +85,7 @@ def joint_energy(
         _log_density(model.noise_prior(), to.noise_scale, position["noise_scale"]),
         -likelihood.normal_energy(squares, count, noise),
         *_transition_terms(model, position),
+        *_color_terms(model, position),
     ]
     rows = torch.cat([term.reshape(len(squares), -1) for term in terms], dim=1)
     # One after another: torch's own sum depends on the number of threads.
@@ -104,6 +107,13 @@ def _transition_terms(model: SplatModel, position: Position) -> list[Tensor]:
         terms.append(_log_density(layers, to, position["log_layers"]))
     rows = LogDirichlet(model.row_concentration(log_layers))
     return [*terms, _log_density(rows, to, position["log_transition"])]
+
+
+def _color_terms(model: SplatModel, position: Position) -> list[Tensor]:
+    """Log densities of the colours, which are their own coordinates; none where they are fixed."""
+    if "harmonics" not in position:
+        return []
+    return [model.harmonics_prior().log_prob(position["harmonics"])]
 
 
 def _log_density(prior: TorchDistribution, to: Transform, coordinate: Tensor) -> Tensor:

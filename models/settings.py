@@ -109,6 +109,17 @@ class ModelConfig(Options):
         "one noise scale for all context views or one for each",
         choices=("global", "per_view"),
     )
+    colors: str = option(
+        "fixed",
+        "colours of the Gaussians: the proposal's (fixed), or Normal around them (sampled)",
+        choices=("fixed", "sampled"),
+    )
+    color_scale: float = option(
+        0.1,
+        "with colors=sampled, prior standard deviation of a colour (0 to 1), halved for every "
+        "further degree of the harmonics",
+        above=0,
+    )
     order: str = option(
         "bucket",
         "sort Gaussians by the centre of their depth bucket (smooth, so that chains mix) or by "

@@ -4,6 +4,7 @@ The model is an ordinary Pyro function; Pyro's NUTS and our kernels sample the v
 broadcasts over one leading chain axis.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,11 +16,12 @@ from jaxtyping import Float, Int
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from bayes_splat.models import likelihood, priors, scanlines, smoothness
+from bayes_splat.models import colors, likelihood, priors, scanlines, smoothness
 from bayes_splat.models.likelihood import PhotographNoise
 from bayes_splat.models.log_simplex import LogDirichlet
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.scanlines import Lines, ScanlineDepth
+from bayes_splat.models.scene_sites import SceneSites
 from bayes_splat.models.settings import MARKOV_PRIORS, ModelConfig
 from bayes_splat.models.smoothness import Smoothness
 from bayes_splat.rendering.renderer import Renderer
@@ -33,14 +35,17 @@ class SplatModel:
     Attributes:
         proposal: rays, buckets, shapes and colours of the Gaussians.
         views: the context photographs.
-        renderer: with the falloff cutoff, so that the picture is affine in each opacity.
+        renderer: with the falloff cutoff, so that the picture is affine in each opacity; see
+            ``colors.render_settings`` for sampled colours.
         config: priors and order.
+        held: what :meth:`given` has filled in.
     """
 
     proposal: DepthProposal
     views: Views
     renderer: Renderer
     config: ModelConfig = field(default_factory=ModelConfig)
+    held: SceneSites = field(default_factory=SceneSites)
 
     @property
     def num_views(self) -> int:
@@ -70,6 +75,26 @@ class SplatModel:
         return smoothness.contrast_weights(
             self.views.images, self.config.smoothness, self.config.contrast
         )
+
+    def given(self, sites: Mapping[str, Tensor]) -> "SplatModel":
+        """The model with the scene's sites other than depths and opacities filled in.
+
+        Pictures of a position are those of the model given that position. Depths may then have
+        several rows a chain (candidates of a move); those of a chain lie side by side.
+
+        Args:
+            sites: values [chain, ...], or a position: these sites are their own coordinates.
+
+        Returns:
+            The model itself where there are no such sites.
+        """
+        held = SceneSites.of(sites)
+        if all(value is None for value in held):
+            return self
+        # Copied, not made anew: what has been computed once stays known.
+        filled = copy.copy(self)
+        object.__setattr__(filled, "held", held)
+        return filled
 
     def depth_prior(
         self, log_transition: Float[Tensor, "*chain bucket bucket"] | None = None
@@ -155,6 +180,10 @@ class SplatModel:
         """Prior of one opacity."""
         return priors.opacity_prior(*self.config.opacity_prior)
 
+    def harmonics_prior(self) -> TorchDistribution:
+        """Prior of the colours, batch [gaussian]."""
+        return colors.prior(self.proposal, self.config.color_scale)
+
     def noise_prior(self) -> TorchDistribution:
         """Prior of one noise scale."""
         return priors.noise_prior(*self.config.noise_prior)
@@ -170,6 +199,7 @@ class SplatModel:
         with pyro.plate("gaussian", len(self.proposal), dim=-1):
             depth = pyro.sample("depth", self.depth_prior(log_transition))
             opacity = pyro.sample("opacity", self.opacity_prior())
+            others = self._sample_others()
         if self.smoothness is not None:
             coupling = smoothness.energy(self.smoothness, self.proposal.relative_disparity(depth))
             # An axis of the plates after the axis of the chains, as the sites have.
@@ -179,13 +209,19 @@ class SplatModel:
                 noise_scale = pyro.sample("noise_scale", self.noise_prior())
         else:
             noise_scale = pyro.sample("noise_scale", self.noise_prior())
-        image = self.likelihood(depth, opacity, noise_scale, pixels)
+        image = self.given(others).likelihood(depth, opacity, noise_scale, pixels)
         observed = self.photographs(pixels)
         if observed.ndim > len(image.event_shape):  # every chain has its own
             observed = observed.unsqueeze(1) if image.batch_shape else observed.squeeze(0)
         chosen = self.num_pixels if pixels is None else pixels.shape[-1]
         with pyro.poutine.scale(scale=self.num_pixels / chosen):
             pyro.sample("image", image, obs=observed)
+
+    def _sample_others(self) -> dict[str, Tensor]:
+        """The sites that :meth:`given` fills in, inside the plate of the Gaussians."""
+        if self.config.colors == "fixed":
+            return {}
+        return {"harmonics": pyro.sample("harmonics", self.harmonics_prior())}
 
     def _sample_transition(self) -> Float[Tensor, "*chain bucket bucket"]:
         log_layers = None
@@ -236,7 +272,7 @@ class SplatModel:
         """
         noise_scale = values["noise_scale"].reshape(len(values["depth"]), -1)
         return likelihood.cell_energies(
-            self.pictures(values["depth"], values["opacity"], non_finite="nan"),
+            self.given(values).pictures(values["depth"], values["opacity"], non_finite="nan"),
             self.photographs(),
             noise_scale.expand(-1, self.num_views),
             cell,
@@ -256,10 +292,10 @@ class SplatModel:
         pixels: Int[Tensor, "chain pixel"] | None = None,
     ) -> Float[Tensor, "*chain pixel 3"]:
         """Rendered colours of the context pixels in float64, flat over (view, height, width)."""
-        colors = self.pictures(depth, opacity, pixels)
+        seen = self.pictures(depth, opacity, pixels)
         if pixels is None:
-            colors = rearrange(colors, "chain view h w c -> chain (view h w) c")
-        return colors.reshape(*depth.shape[:-1], *colors.shape[1:]).double()
+            seen = rearrange(seen, "chain view h w c -> chain (view h w) c")
+        return seen.reshape(*depth.shape[:-1], *seen.shape[1:]).double()
 
     def pictures(
         self,
@@ -277,10 +313,10 @@ class SplatModel:
         self, pixels: Int[Tensor, "chain pixel"] | None = None
     ) -> tuple[Float[Tensor, "*chain pixel 3"], Int[Tensor, "*chain pixel"]]:
         """Photographed colours in float64 and the view of every pixel."""
-        colors = rearrange(self.views.images, "view c h w -> (view h w) c").double()
+        observed = rearrange(self.views.images, "view c h w -> (view h w) c").double()
         if pixels is None:
-            pixels = torch.arange(self.num_pixels, device=colors.device)
-        return colors[pixels], self._view_of(pixels)
+            pixels = torch.arange(self.num_pixels, device=observed.device)
+        return observed[pixels], self._view_of(pixels)
 
     def _view_of(self, pixels: Tensor) -> Tensor:
         height, width = self.views.cameras.image_shape
@@ -289,8 +325,15 @@ class SplatModel:
     def gaussians(
         self, depth: Float[Tensor, "chain gaussian"], opacity: Float[Tensor, "chain gaussian"]
     ) -> Gaussians:
-        """The scene of every chain, in the renderer's precision."""
-        return self.proposal.gaussians(depth, opacity.to(self.proposal.harmonics.dtype))
+        """The scene of every chain, or of several rows a chain, in the renderer's precision.
+
+        Raises:
+            ValueError: colours are sampled and not given.
+        """
+        if self.config.colors == "sampled" and self.held.harmonics is None:
+            raise ValueError("colours are sampled: take pictures of model.given(position)")
+        opacity = opacity.to(self.proposal.harmonics.dtype)
+        return self.held.fill(self.proposal.gaussians(depth, opacity))
 
     def sort_depths(
         self, depth: Float[Tensor, "chain gaussian"], cameras: Cameras

@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from bayes_splat.models import blocks, likelihood, smoothness, tile_sums
+from bayes_splat.models import colors as model_colors
 from bayes_splat.models.blocks import Generators, Position
 from bayes_splat.models.bucket_offsets import BucketOffsets
 from bayes_splat.models.footprints import Sightlines
@@ -24,7 +25,7 @@ from bayes_splat.models.tile_activity import Activity
 from bayes_splat.models.tile_labels import TileLabels
 from bayes_splat.rendering.settings import RenderSettings
 
-SITES = ("depth", "offset", "opacity")
+SITES = ("depth", "offset", "opacity", "harmonics")
 
 _UNIFORM_INFORMATION = 1.0 / 3.0
 """Mean curvature of a uniform prior in logit coordinates: E[2 r (1 - r)]."""
@@ -51,8 +52,9 @@ class TileBlocks:
 
     Attributes:
         model: must render with the falloff cutoff.
-        sites: what moves: ``opacity``, and ``depth`` (anywhere) or ``offset`` (the coordinate of
-            ``BucketOffsets``, inside the present bucket).
+        sites: what moves: ``opacity``, ``harmonics`` where the model samples them, and ``depth``
+            (anywhere) or ``offset`` (the coordinate of ``BucketOffsets``, inside the present
+            bucket).
         block_size: side of the blocks, pixels. Gaussians that touch more never move.
         tile: side of the tiles that blocks consist of, pixels.
         plane_share: see ``TileLabels``.
@@ -70,9 +72,13 @@ class TileBlocks:
     num_cells: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.sites or set(self.sites) - set(SITES) or {"depth", "offset"} <= set(self.sites):
+        known = set(SITES)
+        if self.model.config.colors == "fixed":
+            known.remove("harmonics")
+        if not self.sites or set(self.sites) - known or {"depth", "offset"} <= set(self.sites):
             raise ValueError(
-                f"sites is {self.sites}; choose opacity, and one of depth and offset, or one alone"
+                f"sites is {self.sites}; choose opacity, and one of depth and offset, and harmonics"
+                " where they are sampled, or some of these alone"
             )
         if len(self.model.proposal) != self.model.num_pixels:
             raise ValueError(
@@ -162,7 +168,7 @@ class TileTarget:
         to = blocks.coordinates(self.parts.model)
         position = self.parts.insert(block, self.position)
         depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
-        colors = self._colors(depth, opacity, is_held="depth" not in block)
+        colors = self._colors(position, depth, opacity, is_held="depth" not in block)
         squares = likelihood.cell_sums(colors, self.parts.photographs, self.parts.tile)
         tiles = squares / (2.0 * self.noise[:, :, None, None] ** 2)
         gaussians = self._gaussian_energies(block, position, depth, opacity)
@@ -207,7 +213,7 @@ class TileTarget:
             }
             position = self.parts.insert(leaves, self.position)
             depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
-            colors = self._colors(depth, opacity, is_held="depth" not in leaves)
+            colors = self._colors(position, depth, opacity, is_held="depth" not in leaves)
             scaled = colors.double() / self.noise[:, :, None, None, None]
             diagonal = {site: torch.zeros_like(value) for site, value in block.items()}
             for probe in range(num_probes):
@@ -220,13 +226,20 @@ class TileTarget:
                 )
                 for site, slope in zip(leaves, slopes, strict=True):
                     diagonal[site] += slope.square() / num_probes
-        return {site: value + _UNIFORM_INFORMATION for site, value in diagonal.items()}
+        return {site: value + self._information(site) for site, value in diagonal.items()}
+
+    def _information(self, site: str) -> Tensor | float:
+        """Curvature of minus the log prior."""
+        if site != "harmonics":
+            return _UNIFORM_INFORMATION
+        config, d_sh = self.parts.model.config, self.position[site].shape[-1]
+        return model_colors.prior_scales(d_sh, config.color_scale) ** -2
 
     def _colors(
-        self, depth: Tensor, opacity: Tensor, is_held: bool
+        self, position: Position, depth: Tensor, opacity: Tensor, is_held: bool
     ) -> Float[Tensor, "chain view height width 3"]:
         """The pictures; the order of buckets that cannot change is found once."""
-        model, cameras = self.parts.model, self.parts.model.views.cameras
+        model, cameras = self.parts.model.given(position), self.parts.model.views.cameras
         if not is_held or model.config.order != "bucket":
             return model.render(depth, opacity, cameras).colors
         scene = model.gaussians(depth, opacity)
@@ -254,6 +267,8 @@ class TileTarget:
         log_prob = log_prob + to.depth.log_abs_det_jacobian(x, depth)
         log_prob = log_prob + model.opacity_prior().log_prob(opacity)
         log_prob = log_prob + to.opacity.log_abs_det_jacobian(y, opacity)
+        if "harmonics" in position:
+            log_prob = log_prob + model.harmonics_prior().log_prob(position["harmonics"])
         if "offset" in block:
             # x = logit((z + sigmoid(offset)) / Z): dx/d(offset) = f (1 - f) / (Z r (1 - r)).
             log_prob = log_prob + _log_slope(block["offset"]) - _log_slope(x)
@@ -324,7 +339,11 @@ class TilePartition:
 
     def owners(self, block: Position) -> Position:
         """The block of the pixel that a Gaussian was born at, or -1 where it touches others too."""
-        return dict.fromkeys(block, self._activity.owners(self.target.cells(block)))
+        owners = self._activity.owners(self.target.cells(block))
+        return {
+            site: owners.reshape(*owners.shape, *(1,) * (value.ndim - 2)).expand(value.shape)
+            for site, value in block.items()
+        }
 
     def evaluate(self, block: Position) -> BlockEnergies:
         """Energies by block, and the gradient: one render and its backward pass."""

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor
 
 from bayes_splat import geometry, harmonics
-from bayes_splat.models import smoothness
+from bayes_splat.models import colors, smoothness
 from bayes_splat.models.log_simplex import LogDirichlet
 from bayes_splat.models.minibatch import TileBatches
 from bayes_splat.models.proposal import DepthProposal
@@ -118,7 +118,19 @@ def tiny_model(
     images = torch.rand((2, 3, *image_shape), generator=generator, dtype=torch.float64)
     views = Views(cameras, images.to(dtype), ("left", "right"))
     settings = {"noise_prior": [4.0, 0.05], **config}
-    return SplatModel(proposal, views, make_renderer(renderer), ModelConfig(**settings))
+    model_config = ModelConfig(**settings)
+    engine = make_renderer(renderer, colors.render_settings(model_config))
+    return SplatModel(proposal, views, engine, model_config)
+
+
+def with_degree(model: SplatModel, degree: int, seed: int = 5) -> SplatModel:
+    """The model whose proposal's colours look a little different from every side."""
+    plain = model.proposal.harmonics
+    generator = torch.Generator().manual_seed(seed)
+    shape = (*plain.shape[:2], (degree + 1) ** 2 - 1)
+    more = 0.2 * torch.randn(shape, generator=generator, dtype=torch.float64)
+    every = torch.cat([plain, more.to(plain)], dim=-1)
+    return replace(model, proposal=replace(model.proposal, harmonics=every))
 
 
 def prior_draws(model: SplatModel, chains: int, seed: int = 0) -> dict[str, Tensor]:
@@ -143,7 +155,14 @@ def prior_draws(model: SplatModel, chains: int, seed: int = 0) -> dict[str, Tens
             "opacity": model.opacity_prior().sample((chains, size)),
             "noise_scale": model.noise_prior().sample((chains, *views)),
             **coupled,
+            **_colors_of_prior(model, chains),
         }
+
+
+def _colors_of_prior(model: SplatModel, chains: int) -> dict[str, Tensor]:
+    if model.config.colors == "fixed":
+        return {}
+    return {"harmonics": model.harmonics_prior().sample((chains,))}
 
 
 def _markov_draws(model: SplatModel, chains: int, views: tuple[int, ...]) -> dict[str, Tensor]:
@@ -160,13 +179,14 @@ def _markov_draws(model: SplatModel, chains: int, views: tuple[int, ...]) -> dic
         "depth": model.depth_prior(log_transition).sample().double(),
         "opacity": model.opacity_prior().sample((chains, len(model.proposal))),
         "noise_scale": model.noise_prior().sample((chains, *views)),
+        **_colors_of_prior(model, chains),
     }
 
 
 def with_data(model: SplatModel, sites: dict[str, Tensor], seed: int) -> SplatModel:
     """The model observing photographs drawn from its own likelihood, one set a chain."""
     generator = torch.Generator().manual_seed(seed)
-    colors = model.predict_pixels(sites["depth"], sites["opacity"])
+    colors = model.given(sites).predict_pixels(sites["depth"], sites["opacity"])
     scatter = torch.randn(colors.shape, generator=generator, dtype=torch.float64)
     data = colors + noise_per_pixel(model, sites) * scatter
     data = data.to(model.views.images).double()  # every part of the model sees the same digits
@@ -221,7 +241,8 @@ def statistics(
     where = geometry.depth_to_relative_disparity(depth, proposal.near, proposal.far)
     buckets, inside = proposal.bucket(depth), torch.frac(where * proposal.num_buckets)
     likely = proposal.probabilities.expand(*depth.shape, -1).gather(-1, buckets[..., None])[..., 0]
-    colors, (observed, _) = model.predict_pixels(depth, opacity), model.observed()
+    colors = model.given(sites).predict_pixels(depth, opacity)
+    observed, _ = model.observed()
     residual = (observed - colors) / noise_per_pixel(model, sites)
     noise = sites["noise_scale"].reshape(len(depth), -1)
     values = {
@@ -244,9 +265,17 @@ def statistics(
         "energy": target.potential_energy(target.unconstrain(sites)),
         **_markov_statistics(model, sites, buckets),
     }
+    if "harmonics" in sites:
+        values |= _color_statistics(model, sites)
     if model.smoothness is not None:
         values["roughness"] = smoothness.edge_energies(model.smoothness, where)
     return {name: value.double().reshape(len(depth), -1).mean(-1) for name, value in values.items()}
+
+
+def _color_statistics(model: SplatModel, sites: dict[str, Tensor]) -> dict[str, Tensor]:
+    away = sites["harmonics"] - model.proposal.harmonics.double()
+    seen = away * sites["opacity"][..., None, None]
+    return {"harmonics": away, "harmonics^2": away**2, "harmonics opacity": seen}
 
 
 def _markov_statistics(

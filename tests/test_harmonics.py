@@ -53,6 +53,22 @@ def test_colors_are_those_of_gsplat(degree):
     torch.testing.assert_close(harmonics.to_colors(coefficients, directions), expected.clamp_min(0))
 
 
+@pytest.mark.parametrize("degree", DEGREES)
+def test_colors_may_be_clipped_elsewhere_or_not_at_all(degree):
+    directions = unit_vectors(40)
+    generator = torch.Generator().manual_seed(1)
+    coefficients = torch.randn(40, 3, (degree + 1) ** 2, generator=generator, dtype=torch.float64)
+    linear = harmonics.to_colors(coefficients, directions, -torch.inf)
+    assert (linear < -0.1).any()
+    basis = harmonics.evaluate(degree, directions)
+    torch.testing.assert_close(linear, 0.5 + torch.einsum("nck,nk->nc", coefficients, basis))
+    for least in (0.0, -0.1):
+        found = harmonics.to_colors(coefficients, directions, least)
+        torch.testing.assert_close(found, linear.clamp_min(least))
+        if degree == 0:
+            torch.testing.assert_close(harmonics.plain_colors(coefficients, least), found)
+
+
 def test_plain_colors_look_the_same_from_everywhere():
     colors = torch.rand(6, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     back = harmonics.to_colors(harmonics.from_colors(colors), unit_vectors(6))

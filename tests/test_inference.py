@@ -70,6 +70,34 @@ def test_every_sampler_runs(sampler, noise):
         assert (value[:, 0] != value[:, -1]).any(), "it moves"
 
 
+@pytest.mark.parametrize(
+    "sampler",
+    [GibbsConfig(), OLD, MALAConfig(), BlockMALAConfig(block_size=8), SGLDConfig()],
+)
+def test_every_sampler_moves_colors_that_are_sampled(sampler):
+    model = scenes.tiny_model(colors="sampled", renderer="cpu")
+    draws = inference.sample_posterior(model, sampler, chains=2, draws=4, warmup=3)
+    assert set(draws.sites) == {"depth", "opacity", "harmonics", "noise_scale"}
+    colors = draws.sites["harmonics"]
+    assert colors.shape == (2, 4, 24, 3, 1)
+    assert colors.isfinite().all()
+    assert (colors[:, 0] != colors[:, -1]).any()
+    exact = draws.stats.get("acceptance_rate_harmonics")
+    is_gibbs = isinstance(sampler, GibbsConfig | BlockMALAConfig)
+    assert (exact is not None and bool((exact == 1).all())) == is_gibbs
+
+
+def test_colors_are_drawn_between_patches_and_noise():
+    model = scenes.tiny_model(colors="sampled")
+    names = ["sites", "patches", "harmonics", "noise_scale"]
+    assert [block.name for block in kernel_of(model, GibbsConfig()).blocks] == names
+    target = PyroTarget(model, vectorized=True)
+    start = inference.starting_position(model, target, make_generators(0, 4))["harmonics"]
+    own = model.proposal.harmonics.double()
+    assert torch.equal(start[::2], own.expand(2, -1, -1, -1))
+    assert float((start[1::2] - own).std()) == pytest.approx(0.1 / 0.2821, rel=0.3)
+
+
 @pytest.mark.parametrize("sampler", [GibbsConfig(stretch_lengths=[2, 5]), BlockMALAConfig()])
 @pytest.mark.parametrize("prior", ["scanline_hmm", "ihmm"])
 def test_markov_priors_bring_their_moves_and_sites(sampler, prior):

@@ -203,6 +203,18 @@ def test_chosen_sites_and_precision_are_kept(tmp_path):
         run(tmp_path / "bad", "save=[dept]")
 
 
+def test_sampled_colors_are_kept_and_exported(tmp_path):
+    summary = run(tmp_path / "out", "model.colors=sampled", "save=[harmonics]", "draws=4")
+    container = results.load(summary.out / "posterior.nc")
+    kept = arviz_bridge.group(container, "posterior")["harmonics"]
+    assert kept.dims == ("chain", "draw", "gaussian", "channel", "harmonic")
+    scene = export.read_ply(summary.out / "scene.ply")
+    np.testing.assert_allclose(scene.harmonics, kept.mean(("chain", "draw")), atol=1e-5)
+    assert "harmonics,median" in (summary.out / "summary.csv").read_text()
+    stats = arviz_bridge.group(container, "sample_stats")
+    assert (stats["acceptance_rate_harmonics"] == 1).all()
+
+
 def test_half_precision_is_close(finished, tmp_path):
     summary = run(tmp_path / "out", "save_dtype=float16")
     one, other = (

@@ -91,3 +91,24 @@ def test_median_depth_and_mean_opacity(model, draws):
     depth = draws.sites["depth"].flatten(0, 1).median(0).values
     expected = model.proposal.gaussians(depth, opacity)
     torch.testing.assert_close(scene.means, expected.means)
+
+
+def test_sampled_colors_are_those_of_the_draws():
+    model = scenes.tiny_model(colors="sampled", renderer="cpu")
+    draws = inference.sample_posterior(model, chains=2, draws=3, warmup=1)
+    maps, judged, _ = predictions.predict(model, draws, model.views)
+    colors = []
+    for index in range(3):
+        sites = {name: value[:, index].double() for name, value in draws.sites.items()}
+        colors.append(model.given(sites).pictures(sites["depth"], sites["opacity"]))
+    torch.testing.assert_close(
+        torch.from_numpy(maps.mean), torch.stack(colors).double().mean((0, 1))
+    )
+    assert predictions.score(model, draws, maps, judged.diagnose(), model.views)["psnr_of_mode"]
+    scene = predictions.mean_scene(model, draws)
+    torch.testing.assert_close(scene.harmonics, draws.sites["harmonics"].flatten(0, 1).mean(0))
+    broken = stopped(draws, 0, 1)
+    broken.sites["depth"][0], broken.sites["opacity"][0] = 2.0, 0.5
+    seen = predictions.predict(model, broken, model.views)[1].array("color").block(1, 2)
+    assert np.isnan(seen[0]).all()
+    assert np.isfinite(seen[1]).all()

@@ -57,6 +57,17 @@ def test_teachers_differ_by_seed_and_repeat(teacher):
     assert not torch.equal(other.sites["depth"], teacher.sites["depth"])
 
 
+def test_colors_of_teachers_are_drawn_where_they_are_sampled():
+    teacher = thermalize.make_teacher(plan("model.colors=sampled").run)
+    colors, own = teacher.sites["harmonics"][0], teacher.model.proposal.harmonics.double()
+    assert torch.equal(own, teacher.start.proposal.harmonics.double())
+    assert float((colors - own).std()) == pytest.approx(0.1 / 0.2821, rel=0.1)
+    model, sites = teacher.model.given(teacher.sites), teacher.sites
+    residuals = model.observed()[0] - model.predict_pixels(sites["depth"], sites["opacity"])[0]
+    size = float(residuals.std() / sites["noise_scale"])
+    assert size == pytest.approx(1.0, abs=4.0 / np.sqrt(2 * residuals.numel()))
+
+
 def test_a_prior_does_not_look_at_the_teachers_photographs():
     believed = thermalize.make_teacher(plan("model.prior=proposal").run)
     seen, swept = believed.model.proposal.probabilities, believed.start.proposal.probabilities

@@ -16,6 +16,7 @@ from bayes_splat.rendering import non_finite as non_finite_chains
 from bayes_splat.rendering.cpu_autograd import (
     draw_world,
     flat,
+    is_plain,
     pixel_rows,
     sort_keys,
     to_single,
@@ -57,7 +58,9 @@ class CPURenderer:
 
         def draw(chosen: Gaussians, keys: Tensor | None, places: Tensor | None) -> Rendering:
             request = self._request(chosen, cameras, keys, places)
-            return draw_world(world_of(chosen, cameras), cameras, request, None, dtype)
+            return draw_world(
+                world_of(chosen, cameras, self.settings), cameras, request, None, dtype
+            )
 
         try:
             return draw(single, sort_depths, pixels)
@@ -89,7 +92,7 @@ class CPURenderer:
         """
         single = to_single(gaussians)
         request = self._request(single, cameras, sort_depths, None)
-        world = flat(world_of(single, cameras))
+        world = flat(world_of(single, cameras, self.settings))
         try:
             drawn = cpu_engine.draw(world, single.means.shape[0], request)
         except cpu_engine.NotFiniteError:
@@ -126,7 +129,7 @@ class CPURenderer:
         request = self._request(single, cameras, sort_depths, None)
         try:
             splats = cpu_engine.prepare(
-                flat(world_of(single, cameras)),
+                flat(world_of(single, cameras, self.settings)),
                 single.means.shape[0],
                 request,
             )
@@ -152,7 +155,7 @@ class CPURenderer:
             threads=self.num_threads or torch.get_num_threads(),
             cameras=cpu_engine.pack_cameras(cameras),
             image_shape=cameras.image_shape,
-            is_plain=gaussians.harmonics.shape[-1] == 1,
+            is_plain=is_plain(gaussians, self.settings),
             keys=None if sort_depths is None else sort_keys(sort_depths, (chains, views, size)),
             pixels=None if pixels is None else pixel_rows(pixels, chains),
         )
@@ -195,7 +198,7 @@ class PreparedScene:
                 that the scene was prepared with.
         """
         scene = self._painted(opacities, harmonics)
-        world = world_of(scene, self.cameras)
+        world = world_of(scene, self.cameras, self.request.settings)
         try:
             return draw_world(world, self.cameras, self.request, self.splats, self.dtype)
         except cpu_engine.NotFiniteError:
@@ -212,7 +215,7 @@ class PreparedScene:
     ) -> OpacityStatistics:
         """See :meth:`CPURenderer.opacity_statistics`; raises as :meth:`render`."""
         scene = self._painted(opacities, harmonics)
-        world = flat(world_of(scene, self.cameras))
+        world = flat(world_of(scene, self.cameras, self.request.settings))
         try:
             drawn = cpu_engine.draw_prepared(self.splats, world, scene.means.shape[0], self.request)
         except cpu_engine.NotFiniteError:

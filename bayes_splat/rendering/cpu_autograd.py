@@ -1,5 +1,6 @@
 """Between PyTorch and the arrays of the CPU engine: conversions, and pictures with a gradient."""
 
+import math
 from dataclasses import fields
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from bayes_splat import harmonics
 from bayes_splat.rendering import cpu_engine
+from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians, Rendering
 
 
@@ -117,13 +119,22 @@ def flat(tensors: tuple[Tensor, ...]) -> tuple[cpu_engine.Array, ...]:
     return tuple(t.detach().contiguous().numpy().reshape(-1) for t in tensors)
 
 
-def world_of(gaussians: Gaussians, cameras: Cameras) -> tuple[Tensor, ...]:
+def is_plain(gaussians: Gaussians, settings: RenderSettings) -> bool:
+    """Whether the kernels make colours of harmonics themselves: degree 0, clipped at 0."""
+    return gaussians.harmonics.shape[-1] == 1 and settings.least_color == 0.0
+
+
+def world_of(
+    gaussians: Gaussians, cameras: Cameras, settings: RenderSettings
+) -> tuple[Tensor, ...]:
     """Means, scales, rotations, opacities, and colours as the kernels take them."""
     colors = gaussians.harmonics
-    if gaussians.harmonics.shape[-1] > 1:
-        # Clipping hides an infinite coefficient from the kernels.
-        poison = 0.0 * gaussians.harmonics.detach().sum((-2, -1))[:, None, :, None]
-        colors = _view_colors(gaussians, cameras) + poison
+    if not is_plain(gaussians, settings):
+        colors = _view_colors(gaussians, cameras, settings.least_color)
+        if settings.least_color != -math.inf:
+            # Clipping hides an infinite coefficient from the kernels.
+            poison = 0.0 * gaussians.harmonics.detach().sum((-2, -1))[:, None, :, None]
+            colors = colors + poison
     return gaussians.means, gaussians.scales, gaussians.rotations, gaussians.opacities, colors
 
 
@@ -143,9 +154,14 @@ def pixel_rows(pixels: Tensor, chains: int) -> cpu_engine.Array:
     return pixels.detach().to(torch.int64).expand(chains, -1).contiguous().numpy()
 
 
-def _view_colors(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "chain view gaussian 3"]:
-    """Colours towards every camera, for harmonics that vary with direction."""
+def _view_colors(
+    gaussians: Gaussians, cameras: Cameras, least: float
+) -> Float[Tensor, "chain view gaussian 3"]:
+    """Colours towards every camera."""
+    if gaussians.harmonics.shape[-1] == 1:
+        plain = harmonics.plain_colors(gaussians.harmonics, least)
+        return plain[:, None].expand(-1, len(cameras), -1, -1)
     centres = cameras.extrinsics[:, None, :3, 3].to(torch.float32)
     offset = gaussians.means[..., None, :, :] - centres
     towards = torch.nn.functional.normalize(offset, dim=-1)
-    return harmonics.to_colors(gaussians.harmonics[..., None, :, :, :], towards)
+    return harmonics.to_colors(gaussians.harmonics[..., None, :, :, :], towards, least)

@@ -113,7 +113,7 @@ def find_places(
     return Places(
         shapes=ellipses.shapes.reshape(rows // 2, 2, views, size, ELLIPSE),
         order=order,
-        colors=_colors(gaussians, cameras),
+        colors=_colors(gaussians, cameras, settings.least_color),
         rim=ellipses.rim,
         image_shape=(height, width),
         capacity=int(bounds.sum((1, 2, 3)).max(initial=0)) + views * height * width,
@@ -121,16 +121,18 @@ def find_places(
     )
 
 
-def _colors(gaussians: Gaussians, cameras: Cameras) -> Array:
+def _colors(gaussians: Gaussians, cameras: Cameras, least: float) -> Array:
     """See ``Places``."""
     rows, size = gaussians.opacities.shape
     if gaussians.harmonics.shape[-1] == 1:
-        plain = (0.5 + harmonics.ZEROTH * gaussians.harmonics[::2, ..., 0]).clamp_min(0.0)
+        plain = harmonics.plain_colors(gaussians.harmonics[::2], least)
         return np.asarray(plain.float().contiguous().numpy()).reshape(rows // 2, 1, 1, size, 3)
     offset = gaussians.means[:, None] - cameras.extrinsics[:, None, :3, 3]
     towards = torch.nn.functional.normalize(offset, dim=-1)
-    colors = harmonics.to_colors(gaussians.harmonics[:, None], towards).float().contiguous()
-    return np.asarray(colors.numpy()).reshape(rows // 2, 2, len(cameras), size, 3)
+    colors = harmonics.to_colors(gaussians.harmonics[:, None], towards, least)
+    return np.asarray(colors.float().contiguous().numpy()).reshape(
+        rows // 2, 2, len(cameras), size, 3
+    )
 
 
 def make_lists(places: Places, threads: int) -> Lists:

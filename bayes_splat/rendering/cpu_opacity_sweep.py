@@ -144,7 +144,7 @@ def sweep_opacities(
         visits,
         starts,
         visited.contiguous().numpy(),
-        _features(gaussians, cameras),
+        _features(gaussians, cameras, settings.least_color),
         _quads(observed),
         precisions.double().contiguous().numpy(),
         uniforms.double().contiguous().numpy(),
@@ -156,15 +156,15 @@ def sweep_opacities(
     return Sweep(torch.from_numpy(after), torch.from_numpy(acceptance))
 
 
-def _features(gaussians: Gaussians, cameras: Cameras) -> Array:
+def _features(gaussians: Gaussians, cameras: Cameras, least: float) -> Array:
     """Quads of 1 and the colour towards the camera, flat over (chain, view, gaussian)."""
     if gaussians.harmonics.shape[-1] == 1:
-        plain = (0.5 + harmonics.ZEROTH * gaussians.harmonics[..., 0]).clamp_min(0.0)
+        plain = harmonics.plain_colors(gaussians.harmonics, least)
         colors = plain[:, None].expand(-1, len(cameras), -1, -1)
     else:
         offset = gaussians.means[:, None] - cameras.extrinsics[:, None, :3, 3]
         towards = torch.nn.functional.normalize(offset, dim=-1)
-        colors = harmonics.to_colors(gaussians.harmonics[:, None], towards)
+        colors = harmonics.to_colors(gaussians.harmonics[:, None], towards, least)
     return _quads(colors)
 
 

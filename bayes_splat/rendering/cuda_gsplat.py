@@ -106,7 +106,14 @@ def render(
     """
     gaussians = padded(gaussians)
     splats = project(gaussians, cameras, settings)
-    return rasterize(splats, gaussians, cameras, sort_depths=sort_depths, pixels=pixels)
+    return rasterize(
+        splats,
+        gaussians,
+        cameras,
+        sort_depths=sort_depths,
+        pixels=pixels,
+        least_color=settings.least_color,
+    )
 
 
 def project(gaussians: Gaussians, cameras: Cameras, settings: RenderSettings) -> Splats:
@@ -138,6 +145,7 @@ def rasterize(
     *,
     sort_depths: Float[Tensor, "chain view gaussian"] | None = None,
     pixels: Int[Tensor, "chain pixel"] | None = None,
+    least_color: float = 0.0,
 ) -> Rendering:
     """Composite projected Gaussians; see :func:`render`."""
     kernels = load_kernels()
@@ -158,7 +166,8 @@ def rasterize(
             "gsplat; render fewer chains or views at once"
         )
     starts = kernels.isect_offset_encode(places, chains * views, columns, rows)
-    features = torch.cat([view_colors(gaussians, cameras), depths[..., None]], dim=-1)
+    colors = view_colors(gaussians, cameras, least_color)
+    features = torch.cat([colors, depths[..., None]], dim=-1)
     sums, alphas = kernels.rasterize_to_pixels(
         splats.means2d,
         splats.conics,
@@ -198,11 +207,13 @@ def key_bits(
     return bits.view(torch.float32)
 
 
-def view_colors(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "chain view gaussian 3"]:
+def view_colors(
+    gaussians: Gaussians, cameras: Cameras, least: float = 0.0
+) -> Float[Tensor, "chain view gaussian 3"]:
     """Colours towards every camera; gsplat's basis and signs are those of ``harmonics``."""
     coefficients, views = gaussians.harmonics, len(cameras)
     if coefficients.shape[-1] == 1:  # plain colours look the same from everywhere
-        plain = (0.5 + harmonics.ZEROTH * coefficients[..., 0]).clamp_min(0.0)
+        plain = harmonics.plain_colors(coefficients, least)
         return plain[:, None].expand(-1, views, -1, -1)
     towards = gaussians.means[:, None] - cameras.extrinsics[:, None, :3, 3]
     # A direction of no length would divide by zero, in a Gaussian that is not even drawn.
@@ -212,7 +223,7 @@ def view_colors(gaussians: Gaussians, cameras: Cameras) -> Float[Tensor, "chain 
         towards,
         coefficients.mT[:, None].expand(-1, views, -1, -1, -1),
     )
-    return (values + 0.5).clamp_min(0.0)
+    return (values + 0.5).clamp_min(least)
 
 
 def padded(gaussians: Gaussians) -> Gaussians:

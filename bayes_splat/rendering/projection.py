@@ -74,7 +74,7 @@ def project(gaussians: Gaussians, cameras: Cameras, settings: RenderSettings) ->
         covariances2d=torch.stack([xx + blur, xy, yy + blur]),
         determinants2d=_dot(cross, cross) + blur * (xx + yy) + blur**2,
         depths=local[..., 2],
-        colors=_colors(gaussians, cameras),
+        colors=_colors(gaussians, cameras, settings.least_color),
     )
 
 
@@ -86,13 +86,13 @@ def _dot(left: Tensor, right: Tensor) -> Tensor:
     return geometry.sum_terms(left * right, axis=0)
 
 
-def _colors(gaussians: Gaussians, cameras: Cameras) -> Tensor:
+def _colors(gaussians: Gaussians, cameras: Cameras, least: float) -> Tensor:
     if gaussians.harmonics.shape[-1] == 1:  # plain colours look the same from everywhere
-        plain = (0.5 + harmonics.ZEROTH * gaussians.harmonics[..., 0]).clamp_min(0.0)
+        plain = harmonics.plain_colors(gaussians.harmonics, least)
         plain = plain[..., None, :, :].expand(*plain.shape[:-2], len(cameras), *plain.shape[-2:])
         return torch.movedim(plain, -1, 0)
     centres = cameras.extrinsics[:, None, :3, 3]
     towards = torch.nn.functional.normalize(gaussians.means[..., None, :, :] - centres, dim=-1)
     return torch.movedim(
-        harmonics.to_colors(gaussians.harmonics[..., None, :, :, :], towards), -1, 0
+        harmonics.to_colors(gaussians.harmonics[..., None, :, :, :], towards, least), -1, 0
     )

@@ -24,6 +24,8 @@ class RenderSettings:
         max_alpha: opacity times falloff is clamped to this.
         min_transmittance: see ``cutoff``.
         near_plane: Gaussians whose centre is nearer than this (camera z, scene units) are culled.
+        least_color: colours of Gaussians are clipped below this before they are composited. With
+            -inf the picture is linear in the harmonics, which exact Gibbs of colours needs.
     """
 
     cutoff: str = "falloff"
@@ -32,6 +34,7 @@ class RenderSettings:
     max_alpha: float = 0.999
     min_transmittance: float = 1e-4
     near_plane: float = 0.01
+    least_color: float = 0.0
 
     def __post_init__(self) -> None:
         if self.cutoff not in CUTOFFS:

@@ -86,7 +86,8 @@ def test_chains_use_their_own_streams():
 @pytest.mark.parametrize("prior", ["uniform", "smooth", "proposal", "scanline_hmm", "ihmm"])
 @pytest.mark.parametrize("noise", ["global", "per_view"])
 def test_the_reported_energy_is_that_of_the_joint(prior, noise):
-    model = scenes.tiny_model(prior=prior, noise=noise, opacity_prior=[2.0, 0.7])
+    colors = "sampled" if noise == "per_view" else "fixed"
+    model = scenes.tiny_model(prior=prior, noise=noise, opacity_prior=[2.0, 0.7], colors=colors)
     target = PyroTarget(model, vectorized=True)
     position = target.unconstrain(scenes.prior_draws(model, 5))
     moved, _, info = NoiseGibbs(model).step(make_generators(0, 5), position, None, is_warmup=False)

@@ -20,6 +20,7 @@ KINDS = [
     {"noise": "per_view", "opacity_prior": [2.0, 0.7]},
     {"prior": "proposal", "order": "center"},
     {"prior": "smooth", "smoothness": 8.0, "contrast": 1.0},
+    {"colors": "sampled", "color_scale": 0.2},
 ]
 exact_model = partial(scenes.tiny_model, dtype=torch.float64)
 
@@ -43,9 +44,12 @@ def log_joint_by_hand(model: SplatModel, sites: dict[str, Tensor]) -> Tensor:
     key = None
     if model.config.order == "bucket":
         key = proposal.sort_depths(depth[None], proposal.cameras)
-    pictures = model.renderer.render(
-        proposal.gaussians(depth[None], opacity[None]), proposal.cameras, sort_depths=key
-    ).colors[0]
+    scene = proposal.gaussians(depth[None], opacity[None])
+    if model.config.colors == "sampled":
+        spread = 0.2 / 0.28209479177387814  # colour = 0.5 + Y_0 harmonics
+        total += stats.norm(proposal.harmonics, spread).logpdf(sites["harmonics"]).sum()
+        scene = replace(scene, harmonics=sites["harmonics"][None])
+    pictures = model.renderer.render(scene, proposal.cameras, sort_depths=key).colors[0]
     for view, scale in enumerate(noise.expand(2)):
         photograph = model.views.images[view].movedim(0, -1)
         total += stats.norm(pictures[view], scale).logpdf(photograph).sum()
@@ -160,6 +164,7 @@ def test_energies_of_cells_are_the_likelihood(kind, renderer):
     sites = scenes.prior_draws(model, 3)
     energies = model.cell_energies(sites, 2)
     assert energies.shape == (3, 2, 2, 2)
+    model = model.given(sites)
     image = model.likelihood(sites["depth"], sites["opacity"], padded(model, sites))
     whole = image.log_prob(model.photographs())
     assert energies.sum((1, 2, 3)) == pytest.approx(-whole[:, 0])
@@ -288,6 +293,24 @@ def test_the_picture_is_smooth_inside_buckets_and_jumps_between_them():
     edges, insides = [1 / 4, 2 / 4, 3 / 4], [0.1, 0.3, 0.6, 0.9]
     assert max(map(jump, edges)) > 1e-3
     assert max(map(jump, insides)) < 1e-5
+
+
+def test_pictures_of_sampled_colors_need_the_colors():
+    model = exact_model(colors="sampled")
+    sites = scenes.prior_draws(model, 2)
+    with pytest.raises(ValueError, match=r"take pictures of model.given\(position\)"):
+        model.pictures(sites["depth"], sites["opacity"])
+
+
+def test_sampled_colors_are_seen_without_a_clip():
+    """The mean picture is the picture of the mean, also where that is darker than black."""
+    model = exact_model(colors="sampled")
+    sites = scenes.prior_draws(model, 2)
+    place = sites["depth"][:1], sites["opacity"][:1]
+    dark = sites["harmonics"] - 3.0
+    seen = [model.given({"harmonics": h[None]}).pictures(*place) for h in (*dark, dark.mean(0))]
+    assert seen[2].min() < -0.1
+    torch.testing.assert_close(seen[2], 0.5 * (seen[0] + seen[1]))
 
 
 # ----- with Pyro -----

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from bayes_splat import harmonics
 from bayes_splat.models import blocks
 from bayes_splat.models.bucket_offsets import BucketOffsets
 from bayes_splat.models.tile_blocks import TileBlocks
@@ -211,13 +212,52 @@ def test_fisher_diagonal_is_that_of_the_jacobian():
         inner = parts.given(held)
         moved = parts.insert(block, held)
         to = blocks.coordinates(parts.model)
-        colors = inner._colors(to.depth(moved["depth"]), to.opacity(moved["opacity"]), True)
+        place = to.depth(moved["depth"]), to.opacity(moved["opacity"])
+        colors = inner._colors(moved, *place, True)
         return colors[0] / inner.noise[0, :, None, None, None]
 
     jacobian = torch.autograd.functional.jacobian(picture, tuple(v[chain] for v in here.values()))
     for site, part in zip(here, jacobian, strict=True):
         exact = part.flatten(0, -2).square().sum(0) + 1.0 / 3.0
         error = (found[site][chain] - exact).abs() / (exact * (2.0 / probes) ** 0.5)
+        assert float(error.max()) < scenes.LIMIT
+
+
+def test_colors_move_like_any_site():
+    sites, scale = ("depth", "opacity", "harmonics"), 0.2
+    parts, joint, position = make(sites, colors="sampled", color_scale=scale)
+    target, block = parts.given(position), parts.extract(position)
+    energy, gradient = target.potential_and_gradient(block)
+    expected, slopes = joint.potential_and_gradient(position)
+    torch.testing.assert_close(energy, expected)
+    torch.testing.assert_close(gradient["harmonics"], slopes["harmonics"])
+    partition = target.draw_partition(make_generators(0, CHAINS))
+    owners = partition.owners(block)
+    assert owners["harmonics"].shape == block["harmonics"].shape
+    assert (owners["harmonics"] == owners["opacity"][..., None, None]).all()
+    found = partition.evaluate(nudged(block, 0))
+    torch.testing.assert_close(
+        found.blocks.sum(1) + found.rest, target.potential_energy(nudged(block, 0))
+    )
+
+
+def test_fisher_information_of_colors():
+    """Linear, so that one step ahead tells the Jacobian."""
+    scale, probes = 0.2, 400
+    scene = {"image_shape": (4, 5), "colors": "sampled", "color_scale": scale}
+    parts, _, position = make(("harmonics",), **scene)
+    target, here = parts.given(position), parts.extract(position)
+    found = target.fisher_diagonal(make_generators(0, CHAINS), here, probes)["harmonics"]
+    to, model = blocks.coordinates(parts.model), parts.model
+    depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
+    start = model.given(position).pictures(depth, opacity).double()
+    for g in (0, 7, 33):
+        moved = position["harmonics"].clone()
+        moved[:, g, :, 0] += 1.0
+        change = model.given({"harmonics": moved}).pictures(depth, opacity).double() - start
+        exact = (change / target.noise[:, :, None, None, None]).square().sum((1, 2, 3))
+        exact = exact + (harmonics.ZEROTH / scale) ** 2
+        error = (found[:, g, :, 0] - exact).abs() / (exact * (2.0 / probes) ** 0.5)
         assert float(error.max()) < scenes.LIMIT
 
 

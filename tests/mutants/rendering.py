@@ -7,7 +7,45 @@ BAD_CHAINS = (
     "tests/rendering/test_non_finite.py::test_bad_chains_are_nan_and_the_others_keep_their_bits"
 )
 
+COLORS = "tests/rendering/test_cpu_color_sweep.py::"
+REGRESSION = COLORS + "test_draws_are_those_of_regressions_on_whole_pictures"
+
 MUTANTS = [
+    Mutant(
+        "a new colour is not taken from the residual",
+        "bayes_splat/rendering/cpu_color_sweep.py",
+        "multiply_add(-weight, change, load_quad(state, place))",
+        "multiply_add(0.0 * weight, change, load_quad(state, place))",
+        (REGRESSION,),
+    ),
+    Mutant(
+        "the precision of a colour is that of the last view",
+        "bayes_splat/rendering/cpu_color_sweep.py",
+        "factor[k, other] += square * basis[k] * basis[other]",
+        "factor[k, other] = square * basis[k] * basis[other]",
+        (REGRESSION,),
+    ),
+    Mutant(
+        "colours are pulled towards zero, not to the prior's mean",
+        "bayes_splat/rendering/cpu_color_sweep.py",
+        "away = prior_mean[g, channel, k] - here[channel, k]",
+        "away = 0.0 - here[channel, k]",
+        (REGRESSION, COLORS + "test_those_that_nobody_sees_are_drawn_from_the_prior"),
+    ),
+    Mutant(
+        "all chains see the photographs of the first",
+        "bayes_splat/rendering/cpu_color_sweep.py",
+        "observed[chain if observed.shape[0] > 1 else 0]",
+        "observed[0]",
+        (COLORS + "test_neither_threads_nor_other_chains_matter",),
+    ),
+    Mutant(
+        "compiled pictures clip colours that are not to be clipped",
+        "bayes_splat/rendering/cpu_autograd.py",
+        "gaussians.harmonics.shape[-1] == 1 and settings.least_color == 0.0",
+        "gaussians.harmonics.shape[-1] == 1",
+        ("tests/rendering/test_cpu.py::test_colors_that_are_not_clipped",),
+    ),
     Mutant(
         "claims overlook where a Gaussian moves to",
         "bayes_splat/rendering/cpu_claims.py",

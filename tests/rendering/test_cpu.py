@@ -78,6 +78,22 @@ def test_all_degrees_of_harmonics(cutoff, d_sh):
     assert_matches_reference(gaussians, cameras, RenderSettings(cutoff=cutoff), 1)
 
 
+@pytest.mark.parametrize("d_sh", [1, 4])
+def test_colors_that_are_not_clipped(d_sh):
+    gaussians = helpers.cloud(2, 120, 7, d_sh)
+    gaussians.harmonics[..., 0] -= 2.0
+    cameras, settings = helpers.cameras_in_a_row(2, 33, 41), RenderSettings(least_color=-torch.inf)
+    assert_matches_reference(gaussians, cameras, settings, 1)
+    renderer = CPURenderer(settings)
+    dark = renderer.render(gaussians, cameras).colors
+    assert dark.min() < -0.2
+    prepared = renderer.prepare(gaussians, cameras)
+    assert torch.equal(prepared.render(gaussians.opacities, gaussians.harmonics).colors, dark)
+    gaussians.harmonics[1, 3, 2] = torch.inf
+    with pytest.raises(ValueError, match=r"harmonics\[1, 3, 2, 0\] is inf"):
+        renderer.render(gaussians, cameras)
+
+
 @pytest.mark.parametrize("cutoff", CUTOFFS)
 def test_dense_opaque_scene_reaches_the_early_stop_and_the_clamp(cutoff):
     gaussians = helpers.cloud(1, 400, 3, spread=0.15)

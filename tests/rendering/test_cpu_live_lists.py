@@ -1,5 +1,7 @@
 """Lists against plain Python; that they stay right through sweeps is tested with the sweeps."""
 
+from dataclasses import replace
+
 import numba
 import numpy as np
 import torch
@@ -119,7 +121,10 @@ def test_colours_that_vary_with_direction_are_seen_from_both_places():
     more = torch.randn(2, 24, 3, 3, generator=generator, dtype=torch.float64)
     rows = torch.cat([gaussians.harmonics[::2], 0.2 * more], -1).repeat_interleave(2, 0)
     gaussians = type(gaussians)(**{**vars(gaussians), "harmonics": rows})
-    places = cpu_live_lists.find_places(gaussians, given["cameras"], given["settings"], None, 1)
-    seen = reference.footprints(gaussians, given["cameras"], given["settings"]).projection.colors
-    wanted = torch.movedim(seen, 0, -1).reshape(2, 2, 2, 24, 3)
-    assert np.allclose(places.colors, wanted, atol=1e-6)
+    for least in (0.0, -np.inf):
+        settings = replace(given["settings"], least_color=least)
+        places = cpu_live_lists.find_places(gaussians, given["cameras"], settings, None, 1)
+        seen = reference.footprints(gaussians, given["cameras"], settings).projection.colors
+        wanted = torch.movedim(seen, 0, -1).reshape(2, 2, 2, 24, 3)
+        assert np.allclose(places.colors, wanted, atol=1e-6)
+        assert (places.colors.min() >= 0.0) == (least == 0.0)

@@ -119,6 +119,19 @@ def test_given_keys_and_colours_of_every_view_are_used():
     assert (found - by_pictures(gaussians, cameras, given)).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("d_sh", [1, 4])
+def test_colours_are_those_of_the_settings(d_sh):
+    gaussians, cameras = scattered(30), turned((5, 6))
+    generator = torch.Generator().manual_seed(2)
+    more = torch.randn(2, 30, 3, d_sh, generator=generator, dtype=torch.float64) - 1.0
+    gaussians = replace(gaussians, harmonics=more)
+    for least in (0.0, -torch.inf):
+        seen = reference.project(gaussians, cameras, RenderSettings(least_color=least)).colors
+        found = cpu_opacity_sweep._features(gaussians, cameras, least).reshape(2, 2, 30, 4)
+        assert np.allclose(found[..., 1:], torch.movedim(seen, 0, -1))
+        assert (found.min() >= 0.0) == (least == 0.0)
+
+
 def test_a_leaning_prior_is_accepted_by_its_ratio():
     """Nobody is seen, so the candidate is uniform and only the prior's ratio is left."""
     gaussians, cameras = scattered(3000), turned((4, 5))

@@ -1,7 +1,7 @@
 """What stands between our conventions and gsplat's; pictures are tested in test_cuda.py."""
 
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,6 +95,9 @@ def test_colors_are_those_of_our_projection(monkeypatch, d_sh):
     ours = projection.project(gaussians, cameras, ALPHA).colors
     found = cuda_gsplat.view_colors(gaussians, cameras)
     torch.testing.assert_close(found, torch.movedim(ours, 0, -1), rtol=0, atol=3e-6)
+    linear = projection.project(gaussians, cameras, replace(ALPHA, least_color=-torch.inf)).colors
+    found = cuda_gsplat.view_colors(gaussians, cameras, -torch.inf)
+    torch.testing.assert_close(found, torch.movedim(linear, 0, -1), rtol=0, atol=3e-6)
 
 
 def test_a_gaussian_in_the_camera_centre_has_a_direction(monkeypatch):

@@ -5,6 +5,7 @@ import torch
 from gsplat.cuda import _torch_impl as gsplat
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from bayes_splat import geometry
 from bayes_splat.rendering.projection import FRUSTUM_MARGIN, project
@@ -89,6 +90,21 @@ def test_same_colors_as_gsplat(degree):
     assert degree == 0 or (expected < 0).any(), "some colours have to be clipped"
     colors = torch.movedim(project(gaussians, cameras, SETTINGS).colors, 0, -1)
     torch.testing.assert_close(colors, expected.clamp_min(0))
+
+
+@pytest.mark.parametrize("degree", [0, 2])
+def test_colors_are_linear_in_the_harmonics_if_nothing_clips_them(degree):
+    cameras, gaussians = random_cameras(4, 3), random_gaussians(4, 25, 2, degree=degree)
+    settings = replace(SETTINGS, least_color=-torch.inf)
+
+    def colors(scale: float, settings: RenderSettings) -> Tensor:
+        scene = replace(gaussians, harmonics=scale * gaussians.harmonics)
+        return project(scene, cameras, settings).colors
+
+    linear = colors(-4.0, settings)
+    assert (linear < 0.0).any()
+    torch.testing.assert_close(linear - 0.5, -4.0 * (colors(1.0, settings) - 0.5))
+    torch.testing.assert_close(colors(-4.0, SETTINGS), linear.clamp_min(0.0))
 
 
 def test_low_pass_widens_the_ellipse():
