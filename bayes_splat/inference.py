@@ -113,12 +113,13 @@ def starting_position(model: SplatModel, target: PyroTarget, generators: Generat
     depth = proposal.sample(generators).double()
     depth[::2] = proposal.mode().double()
     opacity = proposal.opacities.double().expand_as(depth)
-    squares = noise_gibbs.squared_residuals(model, depth, opacity)
+    values = {"depth": depth, "opacity": opacity}
+    squares = noise_gibbs.squared_residuals(model.given(values), depth, opacity)
     per_view = torch.sqrt(squares * model.num_views / (3 * model.num_pixels))
     is_global = model.config.noise == "global"
     noise_scale = per_view.square().mean(-1).sqrt() if is_global else per_view
-    values = {"depth": depth, "opacity": opacity, "noise_scale": noise_scale}
-    return target.unconstrain({**values, **transition_gibbs.starting_values(model, depth)})
+    values |= {"noise_scale": noise_scale, **transition_gibbs.starting_values(model, depth)}
+    return target.unconstrain(values)
 
 
 def _kept_sites(model: SplatModel, target: PyroTarget) -> Constrain:

@@ -1,20 +1,23 @@
 """From draws to the target views: pictures, renders at chosen pixels, the verdict and scores."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from bayes_splat import diagnostics, metrics, verdict
 from bayes_splat.diagnostics import PixelDiagnostics, PixelGrid
 from bayes_splat.draw_arrays import DrawArray
 from bayes_splat.errors import ModelError
+from bayes_splat.models import scene_sites
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.samplers.sampling import Draws
 from bayes_splat.samplers.store import MemoryStore, Store
-from bayes_splat.types import Gaussians, Rendering, Views
+from bayes_splat.types import Cameras, Gaussians, Rendering, Views
 from bayes_splat.uncertainty import Prediction, PredictionAccumulator, combine_channels
 from bayes_splat.verdict import Verdict
 
@@ -79,16 +82,15 @@ def predict(
     is_used = is_whole if is_whole.any() else torch.ones_like(is_whole)
     is_empty = True
     for index in range(draws.num_draws):
-        depth, opacity, noise_scale = (
-            draws.sites[name][:, index].double() for name in ("depth", "opacity", "noise_scale")
-        )
+        sites = _scene(draws, index)
+        noise_scale = draws.sites["noise_scale"][:, index].double()
         # A view that was never photographed gets the context views' mean noise variance.
-        noise = noise_scale.square().reshape(len(depth), -1).mean(-1).sqrt()
-        good = depth.isfinite().all(-1) & opacity.isfinite().all(-1) & noise.isfinite()
+        noise = noise_scale.square().reshape(len(noise_scale), -1).mean(-1).sqrt()
+        good = _is_finite(sites) & noise.isfinite()
         rendering = None
         if good.any():
             with torch.no_grad():
-                rendering = model.render(depth[good], opacity[good], targets.cameras)
+                rendering = _render(model, sites, good, targets.cameras)
             used = is_used[good]
             if used.any():
                 chosen = Rendering(*(values[used] for values in rendering))
@@ -103,6 +105,24 @@ def predict(
     chains = is_whole.nonzero()[:, 0].tolist()
     judged, mapped = (PixelDraws(grid, store.read(name), chains) for name, grid in grids.items())
     return accumulator.result(), judged, mapped
+
+
+def _scene(draws: Draws, index: int) -> dict[str, Tensor]:
+    """What a draw says of the scene, every chain: the sites that pictures are made of, float64."""
+    names = ["depth", "opacity", *(name for name in scene_sites.NAMES if name in draws.sites)]
+    return {name: draws.sites[name][:, index].double() for name in names}
+
+
+def _is_finite(sites: dict[str, Tensor]) -> Bool[Tensor, " chain"]:
+    return torch.stack([v.isfinite().flatten(1).all(-1) for v in sites.values()]).all(0)
+
+
+def _render(
+    model: SplatModel, sites: dict[str, Tensor], chains: Tensor, cameras: Cameras
+) -> Rendering:
+    """Pictures of some chains."""
+    chosen = {name: values[chains] for name, values in sites.items()}
+    return model.given(chosen).render(chosen["depth"], chosen["opacity"], cameras)
 
 
 def _at_pixels(rendering: Rendering | None, good: Tensor, grid: PixelGrid) -> dict[str, Tensor]:
@@ -179,11 +199,12 @@ def score(
 
 def _psnr_between_orders(model: SplatModel, draws: Draws, targets: Views) -> float:
     """PSNR of the last draws' pictures in the model's order against the order of centres."""
-    depth, opacity = (draws.sites[name][:, -1].double() for name in ("depth", "opacity"))
-    good = depth.isfinite().all(-1) & opacity.isfinite().all(-1)
+    sites = _scene(draws, -1)
+    good = _is_finite(sites)
     if not good.any():
         return float("nan")
-    depth, opacity = depth[good], opacity[good]
+    sites = {name: values[good] for name, values in sites.items()}
+    model, depth, opacity = model.given(sites), sites["depth"], sites["opacity"]
     with torch.no_grad():
         ours = model.render(depth, opacity, targets.cameras).colors
         theirs = model.renderer.render(model.gaussians(depth, opacity), targets.cameras).colors
@@ -196,11 +217,20 @@ def photographs(views: Views) -> np.ndarray | None:
 
 
 def mean_scene(model: SplatModel, draws: Draws) -> Gaussians:
-    """One scene for viewers: posterior median depth and mean opacity of every Gaussian."""
+    """One scene for viewers: posterior median depth, mean of all else, of every Gaussian."""
     chains = draws.is_whole.nonzero()[:, 0].tolist() or None
-    depth, opacity = (DrawArray(draws.sites, name, chains) for name in ("depth", "opacity"))
-    medians, means = [], []
-    for part in depth.column_ranges(2**20):
-        medians.append(torch.from_numpy(depth.columns(part)).flatten(0, 1).nanmedian(0).values)
-        means.append(torch.from_numpy(opacity.columns(part)).flatten(0, 1).double().nanmean(0))
-    return model.proposal.gaussians(torch.cat(medians).float(), torch.cat(means).float())
+
+    def over_draws(name: str, summarise: Callable[[Tensor], Tensor]) -> Tensor:
+        values, found = DrawArray(draws.sites, name, chains), []
+        for part in values.column_ranges(2**20):
+            found.append(summarise(torch.from_numpy(values.columns(part)).flatten(0, 1)))
+        return torch.cat(found).reshape(1, *values.shape[2:]).float()
+
+    depth = over_draws("depth", lambda every: every.nanmedian(0).values)
+    means = {
+        name: over_draws(name, lambda every: every.double().nanmean(0))
+        for name in ("opacity", *scene_sites.NAMES)
+        if name in draws.sites
+    }
+    scene = model.given(means).gaussians(depth, means["opacity"])
+    return Gaussians(**{f.name: getattr(scene, f.name)[0] for f in fields(scene)})

@@ -117,7 +117,9 @@ def photograph(model: SplatModel, sites: dict[str, Tensor], seed: int) -> SplatM
     """The model observing photographs drawn from its own likelihood of one chain's sites."""
     with torch.random.fork_rng(devices=()), torch.no_grad():
         torch.manual_seed(seed)
-        noise = model.likelihood(sites["depth"], sites["opacity"], sites["noise_scale"])
+        noise = model.given(sites).likelihood(
+            sites["depth"], sites["opacity"], sites["noise_scale"]
+        )
         images = rearrange(noise.sample()[0, 0], "view h w c -> view c h w")
     return replace(model, views=replace(model.views, images=images.contiguous(), depths=None))
 

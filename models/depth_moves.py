@@ -11,7 +11,7 @@ prior ratio of the joint move is a product of single ones too.
 One step costs two pictures of the touched pixels, whatever the number of moves.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -72,9 +72,9 @@ class DepthMoves:
         self, generators: Generators, position: Position, tuning: None, is_warmup: bool
     ) -> tuple[Position, None, BlockInfo]:
         """Offer new depths to random sets of Gaussians in every chain, set after set."""
-        rates = []
+        rates, given = [], replace(self, model=self.model.given(position))
         for _ in range(self.rounds):
-            position, rate = self._round(generators, position)
+            position, rate = given._round(generators, position)
             rates.append(rate)
         return position, None, blocks.block_info(torch.stack(rates).mean(0))
 
@@ -183,10 +183,10 @@ def log_likelihood_ratio(
     pixels, is_real = _rectangular(owner >= 0)
     observed, view = model.observed(pixels)
     variance = noise.gather(1, view).square()
-    colors = _predict(
-        model, torch.cat([old, new]), opacity.repeat(2, 1), pixels.repeat(2, 1)
-    ).reshape(2, *observed.shape)
-    before, after = (colors - observed).square().sum(-1)
+    both = torch.stack([old, new], dim=1).flatten(0, 1)
+    twice = (rows.repeat_interleave(2, dim=0) for rows in (opacity, pixels))
+    colors = _predict(model, both, *twice).reshape(num_chains, 2, *observed.shape[1:])
+    before, after = (colors - observed[:, None]).square().sum(-1).unbind(1)
     gain = torch.where(is_real, 0.5 * (before - after) / variance, torch.zeros_like(variance))
     first = num_chosen * torch.arange(num_chains)[:, None]
     owners = first + owner.gather(1, pixels).clamp_min(0)

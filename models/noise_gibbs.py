@@ -41,7 +41,9 @@ class NoiseGibbs:
         """One exact draw in every chain; reports the energy of the joint."""
         to = blocks.coordinates(self.model)
         per_view = squared_residuals(
-            self.model, to.depth(position["depth"]), to.opacity(position["opacity"])
+            self.model.given(position),
+            to.depth(position["depth"]),
+            to.opacity(position["opacity"]),
         )
         squares = per_view
         if self.model.config.noise == "global":

@@ -13,7 +13,7 @@ result is that of the sequential sweep.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -60,6 +60,7 @@ class OpacityGibbs:
         self, generators: Generators, position: Position, tuning: None, is_warmup: bool
     ) -> tuple[Position, None, BlockInfo]:
         """Draw the chosen opacities of every chain."""
+        given = replace(self, model=self.model.given(position))
         to = blocks.coordinates(self.model)
         sites = _Sites(
             depth=to.depth(position["depth"]),
@@ -70,11 +71,11 @@ class OpacityGibbs:
         if threads is None:
             turn = self._turns(generators)
             visited, uniform = turn > 0, blocks.uniforms(generators, 2, turn.shape[-1])
-            swept = self._sweep(sites, turn, uniform)
+            swept = given._sweep(sites, turn, uniform)
         else:
             visited = ~self._skipped(generators)
             uniform = blocks.uniforms(generators, 2, visited.shape[-1])
-            swept = self._compiled_sweep(sites, visited, uniform, threads)
+            swept = given._compiled_sweep(sites, visited, uniform, threads)
         moved = swept.opacity.clamp(1e-12, MAX_OPACITY - 1e-12)
         kept = torch.where(visited, to.opacity.inv(moved), position["opacity"])
         rate = swept.acceptance.sum(-1) / visited.sum(-1).clamp_min(1)

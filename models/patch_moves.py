@@ -120,7 +120,7 @@ class PatchMoves:
     ) -> tuple[Position, Float[Tensor, " chain"]]:
         from bayes_splat.rendering import cpu_patch_sweep  # late: loading numba takes a second
 
-        model, to = self.model, blocks.coordinates(self.model)
+        model, to = self.model.given(position), blocks.coordinates(self.model)
         proposal, cameras = model.proposal, model.views.cameras
         depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
         noise = blocks.noise_per_view(model, to.noise_scale(position["noise_scale"]))

@@ -94,7 +94,7 @@ class ScanlineMoves:
     def _round(
         self, generators: Generators, position: Position
     ) -> tuple[Position, Float[Tensor, " chain"]]:
-        to = blocks.coordinates(self.model)
+        model, to = self.model.given(position), blocks.coordinates(self.model)
         depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
         noise = blocks.noise_per_view(self.model, to.noise_scale(position["noise_scale"]))
         chosen = self.stretches(generators)
@@ -105,14 +105,14 @@ class ScanlineMoves:
         number = torch.arange(chosen.shape[1])[:, None].expand(chosen.shape[1:]).flatten()
         groups = torch.where(changes, number, -1)
         moving, owner = depth_moves.claims(
-            self.model, depth, candidate, opacity, flat, groups, chosen.shape[1]
+            model, depth, candidate, opacity, flat, groups, chosen.shape[1]
         )
         moving = moving & offer.changes.any(-1) & offer.is_possible
         here = depth.gather(1, flat)
         is_moving = moving[..., None].expand_as(chosen).flatten(1)
         kept = torch.where(is_moving, offer.depth.flatten(1), here)
         gain = depth_moves.log_likelihood_ratio(
-            self.model, owner, moving, depth, depth.scatter(1, flat, kept), opacity, noise
+            model, owner, moving, depth, depth.scatter(1, flat, kept), opacity, noise
         )
         log_ratio = torch.nan_to_num(offer.log_ratio + gain, nan=-torch.inf)
         accepted = moving & (blocks.uniforms(generators, chosen.shape[1]).log() < log_ratio)

@@ -66,7 +66,7 @@ class SiteSweep:
         """Visit every Gaussian of every chain once; the rate is that of the depth moves."""
         from bayes_splat.rendering import cpu_site_sweep  # late: loading numba takes a second
 
-        model, to = self.model, blocks.coordinates(self.model)
+        model, to = self.model.given(position), blocks.coordinates(self.model)
         cameras, threads = model.views.cameras, blocks.any_threads(model)
         depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
         noise = blocks.noise_per_view(model, to.noise_scale(position["noise_scale"]))

@@ -4,6 +4,7 @@ The model is an ordinary Pyro function; Pyro's NUTS and our kernels sample the v
 broadcasts over one leading chain axis.
 """
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +21,7 @@ from bayes_splat.models.likelihood import PhotographNoise
 from bayes_splat.models.log_simplex import LogDirichlet
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.scanlines import Lines, ScanlineDepth
+from bayes_splat.models.scene_sites import SceneSites
 from bayes_splat.models.settings import MARKOV_PRIORS, ModelConfig
 from bayes_splat.models.smoothness import Smoothness
 from bayes_splat.rendering.renderer import Renderer
@@ -35,12 +37,14 @@ class SplatModel:
         views: the context photographs.
         renderer: with the falloff cutoff, so that the picture is affine in each opacity.
         config: priors and order.
+        held: what :meth:`given` has filled in.
     """
 
     proposal: DepthProposal
     views: Views
     renderer: Renderer
     config: ModelConfig = field(default_factory=ModelConfig)
+    held: SceneSites = field(default_factory=SceneSites)
 
     @property
     def num_views(self) -> int:
@@ -70,6 +74,26 @@ class SplatModel:
         return smoothness.contrast_weights(
             self.views.images, self.config.smoothness, self.config.contrast
         )
+
+    def given(self, sites: Mapping[str, Tensor]) -> "SplatModel":
+        """The model with the scene's sites other than depths and opacities filled in.
+
+        Pictures of a position are those of the model given that position. Depths may then have
+        several rows a chain (candidates of a move); those of a chain lie side by side.
+
+        Args:
+            sites: values [chain, ...], or a position: these sites are their own coordinates.
+
+        Returns:
+            The model itself where there are no such sites.
+        """
+        held = SceneSites.of(sites)
+        if all(value is None for value in held):
+            return self
+        # Copied, not made anew: what has been computed once stays known.
+        filled = copy.copy(self)
+        object.__setattr__(filled, "held", held)
+        return filled
 
     def depth_prior(
         self, log_transition: Float[Tensor, "*chain bucket bucket"] | None = None
@@ -170,6 +194,7 @@ class SplatModel:
         with pyro.plate("gaussian", len(self.proposal), dim=-1):
             depth = pyro.sample("depth", self.depth_prior(log_transition))
             opacity = pyro.sample("opacity", self.opacity_prior())
+            others = self._sample_others()
         if self.smoothness is not None:
             coupling = smoothness.energy(self.smoothness, self.proposal.relative_disparity(depth))
             # An axis of the plates after the axis of the chains, as the sites have.
@@ -179,13 +204,17 @@ class SplatModel:
                 noise_scale = pyro.sample("noise_scale", self.noise_prior())
         else:
             noise_scale = pyro.sample("noise_scale", self.noise_prior())
-        image = self.likelihood(depth, opacity, noise_scale, pixels)
+        image = self.given(others).likelihood(depth, opacity, noise_scale, pixels)
         observed = self.photographs(pixels)
         if observed.ndim > len(image.event_shape):  # every chain has its own
             observed = observed.unsqueeze(1) if image.batch_shape else observed.squeeze(0)
         chosen = self.num_pixels if pixels is None else pixels.shape[-1]
         with pyro.poutine.scale(scale=self.num_pixels / chosen):
             pyro.sample("image", image, obs=observed)
+
+    def _sample_others(self) -> dict[str, Tensor]:
+        """The sites that :meth:`given` fills in, inside the plate of the Gaussians."""
+        return {}
 
     def _sample_transition(self) -> Float[Tensor, "*chain bucket bucket"]:
         log_layers = None
@@ -236,7 +265,7 @@ class SplatModel:
         """
         noise_scale = values["noise_scale"].reshape(len(values["depth"]), -1)
         return likelihood.cell_energies(
-            self.pictures(values["depth"], values["opacity"], non_finite="nan"),
+            self.given(values).pictures(values["depth"], values["opacity"], non_finite="nan"),
             self.photographs(),
             noise_scale.expand(-1, self.num_views),
             cell,
@@ -289,8 +318,9 @@ class SplatModel:
     def gaussians(
         self, depth: Float[Tensor, "chain gaussian"], opacity: Float[Tensor, "chain gaussian"]
     ) -> Gaussians:
-        """The scene of every chain, in the renderer's precision."""
-        return self.proposal.gaussians(depth, opacity.to(self.proposal.harmonics.dtype))
+        """The scene of every chain, or of several rows a chain, in the renderer's precision."""
+        opacity = opacity.to(self.proposal.harmonics.dtype)
+        return self.held.fill(self.proposal.gaussians(depth, opacity))
 
     def sort_depths(
         self, depth: Float[Tensor, "chain gaussian"], cameras: Cameras

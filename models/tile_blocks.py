@@ -162,7 +162,7 @@ class TileTarget:
         to = blocks.coordinates(self.parts.model)
         position = self.parts.insert(block, self.position)
         depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
-        colors = self._colors(depth, opacity, is_held="depth" not in block)
+        colors = self._colors(position, depth, opacity, is_held="depth" not in block)
         squares = likelihood.cell_sums(colors, self.parts.photographs, self.parts.tile)
         tiles = squares / (2.0 * self.noise[:, :, None, None] ** 2)
         gaussians = self._gaussian_energies(block, position, depth, opacity)
@@ -207,7 +207,7 @@ class TileTarget:
             }
             position = self.parts.insert(leaves, self.position)
             depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
-            colors = self._colors(depth, opacity, is_held="depth" not in leaves)
+            colors = self._colors(position, depth, opacity, is_held="depth" not in leaves)
             scaled = colors.double() / self.noise[:, :, None, None, None]
             diagonal = {site: torch.zeros_like(value) for site, value in block.items()}
             for probe in range(num_probes):
@@ -223,10 +223,10 @@ class TileTarget:
         return {site: value + _UNIFORM_INFORMATION for site, value in diagonal.items()}
 
     def _colors(
-        self, depth: Tensor, opacity: Tensor, is_held: bool
+        self, position: Position, depth: Tensor, opacity: Tensor, is_held: bool
     ) -> Float[Tensor, "chain view height width 3"]:
         """The pictures; the order of buckets that cannot change is found once."""
-        model, cameras = self.parts.model, self.parts.model.views.cameras
+        model, cameras = self.parts.model.given(position), self.parts.model.views.cameras
         if not is_held or model.config.order != "bucket":
             return model.render(depth, opacity, cameras).colors
         scene = model.gaussians(depth, opacity)

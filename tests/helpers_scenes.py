@@ -166,7 +166,7 @@ def _markov_draws(model: SplatModel, chains: int, views: tuple[int, ...]) -> dic
 def with_data(model: SplatModel, sites: dict[str, Tensor], seed: int) -> SplatModel:
     """The model observing photographs drawn from its own likelihood, one set a chain."""
     generator = torch.Generator().manual_seed(seed)
-    colors = model.predict_pixels(sites["depth"], sites["opacity"])
+    colors = model.given(sites).predict_pixels(sites["depth"], sites["opacity"])
     scatter = torch.randn(colors.shape, generator=generator, dtype=torch.float64)
     data = colors + noise_per_pixel(model, sites) * scatter
     data = data.to(model.views.images).double()  # every part of the model sees the same digits
@@ -221,7 +221,8 @@ def statistics(
     where = geometry.depth_to_relative_disparity(depth, proposal.near, proposal.far)
     buckets, inside = proposal.bucket(depth), torch.frac(where * proposal.num_buckets)
     likely = proposal.probabilities.expand(*depth.shape, -1).gather(-1, buckets[..., None])[..., 0]
-    colors, (observed, _) = model.predict_pixels(depth, opacity), model.observed()
+    colors = model.given(sites).predict_pixels(depth, opacity)
+    observed, _ = model.observed()
     residual = (observed - colors) / noise_per_pixel(model, sites)
     noise = sites["noise_scale"].reshape(len(depth), -1)
     values = {

@@ -226,8 +226,9 @@ class FrozenOrder(scenes.ManyDataModel):
     past: Tensor | None = None
 
     def sort_depths(self, depth: Tensor, cameras: Cameras) -> Tensor | None:
-        past = depth if self.past is None else self.past.repeat(len(depth) // len(self.past), 1)
-        return super().sort_depths(past, cameras)
+        past = depth if self.past is None else self.past
+        rows = past.repeat_interleave(len(depth) // len(past), dim=0)
+        return super().sort_depths(rows, cameras)
 
 
 class OldOrder(DepthMoves):
