@@ -90,7 +90,12 @@ class DepthMoves:
         candidate = depth.scatter(1, chosen, offered)
         log_ratio = log_ratio + self._log_prior_ratio(position, depth, candidate, chosen)
 
-        moving, owner = claims(self.model, depth, candidate, opacity, chosen)
+        is_present = blocks.is_present(self.model, depth).gather(1, chosen)
+        groups = torch.where(is_present, torch.arange(chosen.shape[1]), -1)
+        moving, owner = claims(
+            self.model, depth, candidate, opacity, chosen, groups, chosen.shape[1]
+        )
+        moving = moving & is_present
         if self.model.smoothness is not None:
             # Neighbours share a factor of the prior, as others share pixels: one moves at a time.
             moving = moving & ~are_neighbours_earlier(self.model.smoothness, chosen)
@@ -169,6 +174,7 @@ def log_likelihood_ratio(
     new: Float[Tensor, "chain gaussian"],
     opacity: Float[Tensor, "chain gaussian"],
     noise: Float[Tensor, "chain view"],
+    new_opacity: Float[Tensor, "chain gaussian"] | None = None,
 ) -> Float[Tensor, "chain group"]:
     """Of every moving group, over the pixels it touches before or after; one picture of both.
 
@@ -178,20 +184,76 @@ def log_likelihood_ratio(
         moving: its shape says how many groups there are.
         old, new: depths without and with the moves.
         opacity, noise: values of the sites; noise of every view.
+        new_opacity: with the moves; None: opacities stay.
     """
-    num_chains, num_chosen = moving.shape
+    after_opacity = opacity if new_opacity is None else new_opacity
+    opacities = torch.stack([opacity, after_opacity], dim=1)
+    seen = touched_pictures(
+        model, owner, moving.shape[1], torch.stack([old, new], dim=1), opacities, noise
+    )
+    before, after = (seen.colors - seen.observed[:, None]).square().sum(-1).unbind(1)
+    return seen.sums(0.5 * (before - after) / seen.variance)
+
+
+class TouchedPictures(NamedTuple):
+    """Two pictures of the pixels that moving groups own.
+
+    Attributes:
+        colors: with the moves at either end.
+        observed: the photographed colours.
+        variance: of their noise.
+        is_real: rows are filled up to equal length.
+        group: whose the pixels are.
+        num_groups: of a chain.
+    """
+
+    colors: Float[Tensor, "chain 2 pixel 3"]
+    observed: Float[Tensor, "chain pixel 3"]
+    variance: Float[Tensor, "chain pixel"]
+    is_real: Bool[Tensor, "chain pixel"]
+    group: Int[Tensor, "chain pixel"]
+    num_groups: int
+
+    def sums(self, values: Float[Tensor, "chain pixel"]) -> Float[Tensor, "chain group"]:
+        """Over the pixels of every group."""
+        num_chains, real = len(values), torch.where(self.is_real, values, torch.zeros_like(values))
+        owners = self.num_groups * torch.arange(num_chains)[:, None] + self.group
+        sums = torch.bincount(
+            owners.flatten(), weights=real.flatten(), minlength=num_chains * self.num_groups
+        )
+        return sums.reshape(num_chains, self.num_groups)
+
+
+def touched_pictures(
+    model: SplatModel,
+    owner: Int[Tensor, "chain pixel"],
+    num_groups: int,
+    depths: Float[Tensor, "chain 2 gaussian"],
+    opacities: Float[Tensor, "chain 2 gaussian"],
+    noise: Float[Tensor, "chain view"],
+) -> TouchedPictures:
+    """Render the owned pixels for two sets of depths and opacities a chain.
+
+    Args:
+        model: the target.
+        owner: the group that a pixel belongs to, or -1.
+        num_groups: of a chain.
+        depths, opacities: of both pictures.
+        noise: of every view.
+    """
     pixels, is_real = _rectangular(owner >= 0)
     observed, view = model.observed(pixels)
     variance = noise.gather(1, view).square()
-    both = torch.stack([old, new], dim=1).flatten(0, 1)
-    twice = (rows.repeat_interleave(2, dim=0) for rows in (opacity, pixels))
-    colors = _predict(model, both, *twice).reshape(num_chains, 2, *observed.shape[1:])
-    before, after = (colors - observed[:, None]).square().sum(-1).unbind(1)
-    gain = torch.where(is_real, 0.5 * (before - after) / variance, torch.zeros_like(variance))
-    first = num_chosen * torch.arange(num_chains)[:, None]
-    owners = first + owner.gather(1, pixels).clamp_min(0)
-    sums = torch.bincount(owners.flatten(), weights=gain.flatten(), minlength=moving.numel())
-    return sums.reshape(moving.shape)
+    twice = pixels.repeat_interleave(2, dim=0)
+    colors = _predict(model, depths.flatten(0, 1), opacities.flatten(0, 1), twice)
+    return TouchedPictures(
+        colors.reshape(len(owner), 2, *observed.shape[1:]),
+        observed,
+        variance,
+        is_real,
+        owner.gather(1, pixels).clamp_min(0),
+        num_groups,
+    )
 
 
 def _predict(model: SplatModel, depth: Tensor, opacity: Tensor, pixels: Tensor) -> Tensor:

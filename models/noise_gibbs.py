@@ -10,11 +10,13 @@ import torch
 from jaxtyping import Float
 from pyro.distributions import TorchDistribution
 from torch import Tensor
+from torch.distributions import biject_to
 from torch.distributions.transforms import Transform
 
 from bayes_splat.models import blocks, likelihood, smoothness, tile_sums
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
 from bayes_splat.models.log_simplex import LogDirichlet, LogStickBreaking
+from bayes_splat.models.presence import Presence
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering import squared_errors
 
@@ -85,6 +87,7 @@ def joint_energy(
         _log_density(model.noise_prior(), to.noise_scale, position["noise_scale"]),
         -likelihood.normal_energy(squares, count, noise),
         *_transition_terms(model, position),
+        *_presence_terms(model, position),
     ]
     rows = torch.cat([term.reshape(len(squares), -1) for term in terms], dim=1)
     # One after another: torch's own sum depends on the number of threads.
@@ -106,6 +109,18 @@ def _transition_terms(model: SplatModel, position: Position) -> list[Tensor]:
         terms.append(_log_density(layers, to, position["log_layers"]))
     rows = LogDirichlet(model.row_concentration(log_layers))
     return [*terms, _log_density(rows, to, position["log_transition"])]
+
+
+def _presence_terms(model: SplatModel, position: Position) -> list[Tensor]:
+    """Log densities of which slots hold a Gaussian; none where all do."""
+    if not model.is_variable:
+        return []
+    prior, coordinate = model.inclusion_prior(), position["inclusion"]
+    inclusion = biject_to(prior.support)(coordinate)[:, None]
+    return [
+        _log_density(prior, biject_to(prior.support), coordinate),
+        Presence(inclusion).log_prob(position["present"]),
+    ]
 
 
 def _log_density(prior: TorchDistribution, to: Transform, coordinate: Tensor) -> Tensor:

@@ -48,8 +48,8 @@ MUTANTS = [
     Mutant(
         "depth moves take the likelihood ratio upside down",
         "models/depth_moves.py",
-        "before, after = (colors",
-        "after, before = (colors",
+        "before, after = (seen.colors",
+        "after, before = (seen.colors",
         (ONE_MOVE,),
     ),
     Mutant(
@@ -62,8 +62,8 @@ MUTANTS = [
     Mutant(
         "depth moves count the likelihood twice",
         "models/depth_moves.py",
-        "0.5 * (before - after) / variance",
-        "(before - after) / variance",
+        "0.5 * (before - after) / seen.variance",
+        "(before - after) / seen.variance",
         (ONE_MOVE,),
     ),
     Mutant(
