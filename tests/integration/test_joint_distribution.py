@@ -227,8 +227,7 @@ class FrozenOrder(scenes.ManyDataModel):
 
     def sort_depths(self, depth: Tensor, cameras: Cameras) -> Tensor | None:
         past = depth if self.past is None else self.past
-        rows = past.repeat_interleave(len(depth) // len(past), dim=0)
-        return super().sort_depths(rows, cameras)
+        return super().sort_depths(past.repeat_interleave(len(depth) // len(past), 0), cameras)
 
 
 class OldOrder(DepthMoves):

@@ -211,7 +211,8 @@ def test_fisher_diagonal_is_that_of_the_jacobian():
         inner = parts.given(held)
         moved = parts.insert(block, held)
         to = blocks.coordinates(parts.model)
-        colors = inner._colors(to.depth(moved["depth"]), to.opacity(moved["opacity"]), True)
+        place = to.depth(moved["depth"]), to.opacity(moved["opacity"])
+        colors = inner._colors(moved, *place, True)
         return colors[0] / inner.noise[0, :, None, None, None]
 
     jacobian = torch.autograd.functional.jacobian(picture, tuple(v[chain] for v in here.values()))
