@@ -126,7 +126,9 @@ def starting_position(model: SplatModel, target: PyroTarget, generators: Generat
     opacity = proposal.opacities.double().expand_as(depth)
     values = {"depth": depth, "opacity": opacity}
     if model.is_variable:
-        values |= inclusion_gibbs.starting_values(generators, len(proposal), model.config.count_prior)
+        values |= inclusion_gibbs.starting_values(
+            generators, len(proposal), model.config.count_prior
+        )
     squares = noise_gibbs.squared_residuals(model.given(values), depth, opacity)
     per_view = torch.sqrt(squares * model.num_views / (3 * model.num_pixels))
     is_global = model.config.noise == "global"

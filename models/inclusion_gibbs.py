@@ -67,7 +67,7 @@ def refuse_fixed(model: SplatModel, block: str) -> None:
     """
     if not model.is_variable:
         raise ValueError(
-            f"{block} needs a number of Gaussians that is unknown; use ModelConfig(count='variable')"
+            f"{block} needs an unknown number of Gaussians; use ModelConfig(count='variable')"
         )
 
 

@@ -160,8 +160,9 @@ def partners(
     """
     cameras = proposal.cameras
     height, width = cameras.image_shape
-    points = proposal.origins[first] + depth[..., None].to(proposal.origins) * (
-        proposal.directions[first]
+    points = (
+        proposal.origins[first]
+        + depth[..., None].to(proposal.origins) * (proposal.directions[first])
     )
     xy, z = geometry.project_points(points, cameras)
     chosen = view[:, None]

@@ -29,7 +29,7 @@ from bayes_splat.models.priors import StretchedBeta
 
 
 class ZeroOrOne(constraints.Constraint):
-    """0 or 1. Its coordinate is the number itself: no gradient moves it, only a block of its own."""
+    """0 or 1, its own coordinate: no gradient moves it, only a block of its own."""
 
     is_discrete = True
     event_dim = 0

@@ -152,9 +152,7 @@ class DepthProposal:
         A function of the buckets alone, so that the picture is smooth in the depths inside them
         (design/posterior.md, section 4b). In the precision of the rays.
         """
-        start, slope = (
-            self.camera_lines if cameras is self.cameras else self._camera_lines(cameras)
-        )
+        start, slope = self.camera_lines if cameras is self.cameras else self._camera_lines(cameras)
         if depth.ndim == 2 and self._is_compiled(depth):
             from bayes_splat.rendering import cpu_rays  # late: loading numba takes a second
 
