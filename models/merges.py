@@ -1,189 +1,156 @@
-"""The map between two Gaussians of one surface and the one that stands for both.
+"""Merges of two Gaussians that two views have of one surface, and splits, many at once.
 
-Two views each put a Gaussian on a surface that both see, on rays i and j. A merge makes one of
-them, on ray i; a split is its inverse, with two auxiliary numbers for the two that are lost. With
-r a relative disparity, m that of j's point on ray i's scale, and tau = -log(1 - opacity) (light
-behind both is exp(-tau_i - tau_j)):
+A slot i is offered a partner j in another view: the pixel that a point falls on which is drawn from
+i's proposal (``jumps``), and has nothing to do with the state. If both hold a Gaussian they merge
+into one on ray i; if only i does, it is split; else nothing happens. With the map and the
+determinant of ``merge_map``, gap ~ Normal(0, s^2), s drawn without a look at the state, and
+share ~ Uniform(0, 1), the ratio of a split is
 
-    merge:  tau = tau_i + tau_j     (1 - o = (1 - o_i)(1 - o_j)),   share = tau_i / tau,
-            r = share r_i + (1 - share) m,                          gap = m - r_i;
-    split:  tau_i = share tau,  tau_j = (1 - share) tau,
-            r_i = r - (1 - share) gap,  m = r + share gap,  r_j from m.
+    likelihood ratio * rho / (1 - rho) * pi(r_i) pi(o_i) pi(r_j) pi(o_j) / (pi(r) pi(o))
+        * tau |d r_j / d m| / Normal(gap; 0, s^2),      and one over this for a merge,
 
-In (r_i, m, tau_i, tau_j) the split has the determinant tau; opacities add none, because
-(1 - o_i)(1 - o_j) = 1 - o; and r_j adds d r_j / d m:
-
-    | d(r_i, o_i, r_j, o_j) / d(r, o, gap, share) | = tau |d r_j / d m|.
+with rho = ``inclusion`` and pi the priors of relative disparities and opacities. Of pairs that
+touch the same pixel, before or after, in any view, or share a slot, only the first is made: the
+same ones seen from where a move leads.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from bayes_splat import geometry
-from bayes_splat.models.proposal import DepthProposal
+from bayes_splat.models import blocks, depth_moves, jumps, merge_map, site_sweep
+from bayes_splat.models.blocks import Generators
+from bayes_splat.models.merge_map import One, Pairs, Two
+from bayes_splat.models.priors import MAX_OPACITY
+from bayes_splat.models.slots import LEAST, Outcome, Scene, decide
 
 
-class Pairs(NamedTuple):
-    """Two slots of different views, and how one sees the other.
+def merges_and_splits(
+    generators: Generators, scene: Scene, chosen: Int[Tensor, "chain chosen"]
+) -> Outcome:
+    """Offer every chosen slot to merge with a partner, or to be split."""
+    model, proposal = scene.model, scene.model.proposal
+    number = chosen.shape[1]
+    pairs, is_real = draw_pairs(generators, scene, chosen)
+    slots = torch.stack([pairs.first, pairs.second], dim=-1)
+    length, share = blocks.uniforms(generators, 2, number).unbind(1)
+    scale = 2.0 ** (4.0 * length - 3.0) / proposal.num_buckets
+    gap = scale * blocks.normals(generators, number)
 
-    Attributes:
-        first, second: slots i and j.
-        start, slope: a and b of a + b depth_j, camera z of j's point in i's camera.
-        near, far: of both rays, [2 ...].
-    """
-
-    first: Int[Tensor, "chain pair"]
-    second: Int[Tensor, "chain pair"]
-    start: Float[Tensor, "chain pair"]
-    slope: Float[Tensor, "chain pair"]
-    near: Float[Tensor, "2 chain pair"]
-    far: Float[Tensor, "2 chain pair"]
-
-
-class Two(NamedTuple):
-    """Relative disparities and opacities of a pair's two Gaussians."""
-
-    relative_i: Float[Tensor, "chain pair"]
-    opacity_i: Float[Tensor, "chain pair"]
-    relative_j: Float[Tensor, "chain pair"]
-    opacity_j: Float[Tensor, "chain pair"]
-
-
-class One(NamedTuple):
-    """The Gaussian that stands for both, and what a split needs beside it.
-
-    Attributes:
-        relative, opacity: on ray i.
-        gap: relative disparity of j minus that of i, on the scale of i.
-        share: i's part of tau, in (0, 1).
-    """
-
-    relative: Float[Tensor, "chain pair"]
-    opacity: Float[Tensor, "chain pair"]
-    gap: Float[Tensor, "chain pair"]
-    share: Float[Tensor, "chain pair"]
-
-
-def make_pairs(
-    proposal: DepthProposal,
-    first: Int[Tensor, "chain pair"],
-    second: Int[Tensor, "chain pair"],
-) -> Pairs:
-    """What the map needs of the rays; Gaussians are numbered (view, row, column)."""
-    height, width = proposal.cameras.image_shape
-    start, slope = proposal.camera_lines
-    view = torch.div(first, height * width, rounding_mode="floor")
-    both = torch.stack([first, second])
-    return Pairs(
-        first, second, start[view, second], slope[view, second], proposal.near[both],
-        proposal.far[both],
-    )  # fmt: skip
-
-
-def merge(pairs: Pairs, two: Two) -> One:
-    """One Gaussian and the auxiliary numbers; NaN where j's point lies behind i's camera."""
-    tau_i, tau_j = (-torch.log1p(-o) for o in (two.opacity_i, two.opacity_j))
-    tau = tau_i + tau_j
-    share = tau_i / tau
-    gap = _as_seen(pairs, two.relative_j) - two.relative_i
-    return One(two.relative_i + (1.0 - share) * gap, -torch.expm1(-tau), gap, share)
-
-
-def split(pairs: Pairs, one: One) -> Two:
-    """The inverse of :func:`merge`; NaN where no point of ray j has that place."""
-    tau = -torch.log1p(-one.opacity)
-    relative_i = one.relative - (1.0 - one.share) * one.gap
-    relative_j = _on_own_ray(pairs, one.relative + one.share * one.gap)
-    return Two(
-        relative_i,
-        -torch.expm1(-one.share * tau),
-        relative_j,
-        -torch.expm1(-(1.0 - one.share) * tau),
+    is_first, is_second = scene.is_present[..., None].expand(-1, -1, 2).gather(1, slots).unbind(-1)
+    is_merge = is_first & is_second
+    one, two = _both_ends(scene, pairs, gap, share, is_merge)
+    is_offered = is_real & is_first & merge_map.is_possible(pairs, one, two, MAX_OPACITY)
+    ends = _Ends.of(scene, pairs, one, two, is_offered)
+    groups = torch.where(is_offered, torch.arange(number), -1)[..., None].expand(slots.shape)
+    moving, owner = depth_moves.claims(
+        model, *ends.depth.unbind(1), scene.opacity, slots.flatten(1), groups.flatten(1), number
+    )
+    moving = moving & is_offered
+    log_split = split_log_ratio(scene, pairs, one, two, ends, gap_scale=scale)
+    shown = _Ends.of(scene, pairs, one, two, moving)
+    opacities = torch.where(shown.is_present, shown.opacity, 0.0)
+    log_split = log_split + depth_moves.log_likelihood_ratio(
+        model,
+        owner,
+        moving,
+        shown.depth[:, 0],
+        shown.depth[:, 1],
+        opacities[:, 0],
+        scene.noise,
+        opacities[:, 1],
+    )
+    accepted, rate = decide(generators, moving, torch.where(is_merge, -log_split, log_split))
+    merged, parted = (_Ends.of(scene, pairs, one, two, accepted & k) for k in (is_merge, ~is_merge))
+    changed = [ends.is_changed for ends in (merged, parted)]
+    return Outcome(
+        torch.where(changed[0], merged.depth[:, 0], parted.depth[:, 1]),
+        torch.where(changed[0], merged.opacity[:, 0], parted.opacity[:, 1]),
+        torch.where(changed[0], merged.is_present[:, 0], parted.is_present[:, 1]),
+        changed[0] | changed[1],
+        rate,
     )
 
 
-def split_log_det(pairs: Pairs, one: One, two: Two) -> Float[Tensor, "chain pair"]:
-    """Log |d(r_i, o_i, r_j, o_j) / d(r, o, gap, share)| of :func:`split`.
-
-    d r_j / d m: the relative disparity on a ray has the slope 1 / (depth^2 (1/near - 1/far)), and
-    camera z in i's camera grows with j's depth by ``slope``.
-    """
-    tau = -torch.log1p(-one.opacity)
-    depth = geometry.relative_disparity_to_depth(two.relative_j, pairs.near[1], pairs.far[1])
-    seen = pairs.start + pairs.slope * depth
-    own_range, other_range = 1.0 / pairs.near - 1.0 / pairs.far
-    return torch.log(tau * seen**2 * own_range / (depth**2 * other_range * pairs.slope))
-
-
-def is_possible(pairs: Pairs, one: One, two: Two, max_opacity: float) -> Bool[Tensor, "chain pair"]:
-    """Whether all Gaussians of both ends of a move lie in their supports, and the map is monotonic.
-
-    Both ends are looked at in the same way, so that no move lacks its reverse.
-    """
-    found = pairs.slope > 0.0
-    for relative in (one.relative, two.relative_i, two.relative_j):
-        found = found & (relative > 0.0) & (relative < 1.0)
-    for opacity in (one.opacity, two.opacity_i, two.opacity_j):
-        found = found & (opacity > 0.0) & (opacity < max_opacity)
-    return found
+def draw_pairs(
+    generators: Generators, scene: Scene, chosen: Int[Tensor, "chain chosen"]
+) -> tuple[Pairs, Bool[Tensor, "chain chosen"]]:
+    """Partners of the chosen slots, drawn without a look at the state, and who has one."""
+    proposal = scene.model.proposal
+    views, (height, width) = len(proposal.cameras), proposal.cameras.image_shape
+    others = blocks.uniforms(generators, chosen.shape[1]) * (views - 1)
+    own = torch.div(chosen, height * width, rounding_mode="floor")
+    view = (own + 1 + others.long()) % views
+    drawn = proposal.depth_at(jumps.draw_jumps(proposal, generators)).gather(1, chosen)
+    second, is_seen = merge_map.partners(proposal, chosen, view, drawn)
+    slots = torch.stack([chosen, second], dim=-1)
+    is_real = merge_map.first_of_its_slots(slots, is_seen, len(proposal))
+    return merge_map.make_pairs(proposal, chosen, second), is_real
 
 
-def first_of_its_slots(
-    slots: Int[Tensor, "chain pair 2"], is_real: Bool[Tensor, "chain pair"], num_slots: int
-) -> Bool[Tensor, "chain pair"]:
-    """Pairs that no earlier one shares a slot with."""
-    chains, size = is_real.shape
-    number = torch.where(is_real, torch.arange(size), size)
-    earliest = torch.full((chains, num_slots), size)
-    both = number[..., None].expand(slots.shape).flatten(1)
-    earliest = earliest.scatter_reduce(1, slots.flatten(1), both, "amin")
-    mine = earliest.gather(1, slots.flatten(1)).view(slots.shape) == number[..., None]
-    return is_real & mine.all(-1)
-
-
-def partners(
-    proposal: DepthProposal,
-    first: Int[Tensor, "chain pair"],
-    view: Int[Tensor, "chain pair"],
-    depth: Float[Tensor, "chain pair"],
-) -> tuple[Int[Tensor, "chain pair"], Bool[Tensor, "chain pair"]]:
-    """The slot whose pixel a point on a ray falls on in another view, and whether it has one.
-
-    Args:
-        proposal: with one Gaussian a pixel.
-        first: whose rays.
-        view: the other views.
-        depth: of the points.
-    """
-    cameras = proposal.cameras
-    height, width = cameras.image_shape
-    points = (
-        proposal.origins[first]
-        + depth[..., None].to(proposal.origins) * (proposal.directions[first])
+def _both_ends(
+    scene: Scene, pairs: Pairs, gap: Tensor, share: Tensor, is_merge: Bool[Tensor, "chain chosen"]
+) -> tuple[One, Two]:
+    """The one and the two between which each pair would move, from the end where it is."""
+    relative = scene.model.proposal.relative_disparity(scene.depth)
+    here = [values.gather(1, slot) for slot in pairs[:2] for values in (relative, scene.opacity)]
+    one, two = One(here[0], here[1], gap, share), Two(*here)
+    merged, parted = merge_map.merge(pairs, two), merge_map.split(pairs, one)
+    return (
+        One(*(torch.where(is_merge, a, b) for a, b in zip(merged, one, strict=True))),
+        Two(*(torch.where(is_merge, a, b) for a, b in zip(two, parted, strict=True))),
     )
-    xy, z = geometry.project_points(points, cameras)
-    chosen = view[:, None]
-    x, y = (xy[..., k].gather(1, chosen).squeeze(1) for k in range(2))
-    is_seen = (z.gather(1, chosen).squeeze(1) > 0.0) & x.isfinite() & y.isfinite()
-    is_seen = is_seen & (x >= 0.0) & (x < width) & (y >= 0.0) & (y < height)
-    row, column = (torch.where(is_seen, v, torch.zeros_like(v)).long() for v in (y, x))
-    return (view * height + row) * width + column, is_seen
 
 
-def _as_seen(pairs: Pairs, relative_j: Tensor) -> Tensor:
-    """Relative disparity of j's point on the scale of ray i."""
-    depth = geometry.relative_disparity_to_depth(relative_j, pairs.near[1], pairs.far[1])
-    seen = pairs.start + pairs.slope * depth
-    seen = torch.where(seen > 0.0, seen, torch.full_like(seen, torch.nan))
-    return (1.0 / pairs.near[0] - 1.0 / seen) / (1.0 / pairs.near[0] - 1.0 / pairs.far[0])
+class _Ends(NamedTuple):
+    """All slots with some pairs at either end of their move: as one (0) and as two (1).
+
+    The slot that is empty at one end keeps its place there.
+    """
+
+    depth: Float[Tensor, "chain 2 gaussian"]
+    opacity: Float[Tensor, "chain 2 gaussian"]
+    is_present: Bool[Tensor, "chain 2 gaussian"]
+    is_changed: Bool[Tensor, "chain gaussian"]
+
+    @staticmethod
+    def of(scene: Scene, pairs: Pairs, one: One, two: Two, which: Tensor) -> "_Ends":
+        chain, pair = which.nonzero(as_tuple=True)
+        first, second = pairs.first[chain, pair], pairs.second[chain, pair]
+        relative = scene.model.proposal.relative_disparity(scene.depth)
+        relative, opacity, is_present = (
+            torch.stack([values, values], dim=1)
+            for values in (relative, scene.opacity, scene.is_present)
+        )
+        is_changed = torch.zeros_like(scene.is_present)
+        is_changed[chain, first] = is_changed[chain, second] = True
+        relative[chain, 0, first] = one.relative[chain, pair]
+        relative[chain, 1, first] = two.relative_i[chain, pair]
+        opacity[chain, 0, first] = one.opacity[chain, pair]
+        opacity[chain, 1, first] = two.opacity_i[chain, pair]
+        for end in range(2):
+            relative[chain, end, second] = two.relative_j[chain, pair]
+            opacity[chain, end, second] = two.opacity_j[chain, pair]
+            is_present[chain, end, second] = end == 1
+        depth = scene.model.proposal.depth_at(relative)
+        kept = torch.where(is_changed[:, None], depth, scene.depth[:, None])
+        return _Ends(kept, opacity, is_present, is_changed)
 
 
-def _on_own_ray(pairs: Pairs, seen: Tensor) -> Tensor:
-    """The inverse of :func:`_as_seen`."""
-    disparity = 1.0 / pairs.near[0] + seen * (1.0 / pairs.far[0] - 1.0 / pairs.near[0])
-    depth = (1.0 / disparity - pairs.start) / pairs.slope
-    depth = torch.where((disparity > 0.0) & (depth > 0.0), depth, torch.full_like(depth, torch.nan))
-    return (1.0 / pairs.near[1] - 1.0 / depth) / (1.0 / pairs.near[1] - 1.0 / pairs.far[1])
+def split_log_ratio(
+    scene: Scene, pairs: Pairs, one: One, two: Two, ends: _Ends, *, gap_scale: Tensor
+) -> Float[Tensor, "chain chosen"]:
+    """All of the ratio of a split but that of the likelihood; see the head of this file."""
+    log_depth = site_sweep.log_prior(scene.model, ends.depth)
+    log_opacity = scene.model.opacity_prior().log_prob(ends.opacity.clamp_min(LEAST))
+    at_one, at_two = (log_depth + log_opacity).unbind(1)
+    log_prior = at_two.gather(1, pairs.first) + at_two.gather(1, pairs.second)
+    log_prior = log_prior - at_one.gather(1, pairs.first)
+    log_gap = -0.5 * (one.gap / gap_scale).square() - torch.log(
+        gap_scale * math.sqrt(2.0 * math.pi)
+    )
+    log_det = merge_map.split_log_det(pairs, one, two)
+    return scene.log_odds + log_prior - log_gap + log_det

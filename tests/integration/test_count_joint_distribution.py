@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bayes_splat import inference
-from bayes_splat.models import jumps, merges, reversible_jump
+from bayes_splat.models import births, jumps, merge_map, slots
 from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.inclusion_gibbs import InclusionGibbs
 from bayes_splat.models.opacity_gibbs import OpacityGibbs
@@ -33,7 +33,7 @@ NEAR = {**LINE, "baseline": 0.2}
 LOUD = {**NEAR, "noise_prior": [4.0, 1.0]}
 
 
-def births(model: SplatModel, target: PyroTarget) -> Kernel:
+def births_alone(model: SplatModel, target: PyroTarget) -> Kernel:
     return Gibbs(target, [ReversibleJump(model, "birth_death", 0.3)], energy="never")
 
 
@@ -65,10 +65,10 @@ def composed(model: SplatModel, target: PyroTarget) -> Kernel:
 
 
 RIGHT: dict[str, tuple[Any, dict[str, Any], int, int]] = {
-    "births": (births, LINE, 8, 600),
-    "births, other priors": (births, {**LINE, **LEANING}, 8, 600),
-    "births, reference pictures": (births, {**LINE, "renderer": "reference"}, 4, 300),
-    "births, many buckets": (births, {**LOUD, "num_buckets": 12}, 16, 800),
+    "births": (births_alone, LINE, 8, 600),
+    "births, other priors": (births_alone, {**LINE, **LEANING}, 8, 600),
+    "births, reference pictures": (births_alone, {**LINE, "renderer": "reference"}, 4, 300),
+    "births, many buckets": (births_alone, {**LOUD, "num_buckets": 12}, 16, 800),
     "merges": (mergers, NEAR, 12, 600),
     "merges, loud": (mergers, LOUD, 16, 2000),
     "merges, other priors": (mergers, {**NEAR, **LEANING}, 8, 500),
@@ -119,8 +119,8 @@ def test_other_moves_leave_empty_slots_as_they_are(block, renderer):
 
 # ----- broken in one place each -----
 
-right_birth, right_split = reversible_jump.birth_log_ratio, reversible_jump.split_log_ratio
-right_scene = reversible_jump._scene_of
+right_birth = births.birth_log_ratio
+right_scene = slots.scene_of
 
 
 def even_jumps(proposal, depth):
@@ -148,17 +148,17 @@ def old_placeholder(generators, model, position, outcome):
     return {**after, **kept}
 
 
-right_outcome = reversible_jump._with_outcome
+right_outcome = slots.with_outcome
 
 
 BROKEN = {
     "births: no reverse density": ("births, many buckets", jumps, "jump_log_prob", even_jumps),
-    "births: no mass": ("births", reversible_jump, "birth_log_ratio", birth_without_mass),
-    "births: no odds": ("births", reversible_jump, "_scene_of", no_odds),
-    "births: old placeholder": ("births", reversible_jump, "_with_outcome", old_placeholder),
-    "merges: no determinant": ("merges, loud", merges, "split_log_det", no_determinant),
-    "merges: no odds": ("merges, loud", reversible_jump, "_scene_of", no_odds),
-    "default: no mass": ("the default", reversible_jump, "birth_log_ratio", birth_without_mass),
+    "births: no mass": ("births", births, "birth_log_ratio", birth_without_mass),
+    "births: no odds": ("births", slots, "scene_of", no_odds),
+    "births: old placeholder": ("births", slots, "with_outcome", old_placeholder),
+    "merges: no determinant": ("merges, loud", merge_map, "split_log_det", no_determinant),
+    "merges: no odds": ("merges, loud", slots, "scene_of", no_odds),
+    "default: no mass": ("the default", births, "birth_log_ratio", birth_without_mass),
 }
 
 

@@ -1,141 +1,122 @@
-"""The map between two Gaussians and the one that stands for both."""
+"""Merges and splits."""
+
+from functools import partial
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
+from torch.distributions import Normal
 
-from bayes_splat import geometry
-from bayes_splat.models import merges
-from bayes_splat.models.merges import One, Pairs, Two
+from bayes_splat.models import blocks, jumps, merge_map, merges, slots
+from bayes_splat.models.merge_map import One, Two
 from bayes_splat.models.priors import MAX_OPACITY
-from bayes_splat.models.proposal import DepthProposal
-from bayes_splat.types import Cameras
+from bayes_splat.models.reversible_jump import ReversibleJump
+from bayes_splat.samplers.positions import make_generators
+from bayes_splat.samplers.potential import PyroTarget
 from tests import helpers_scenes as scenes
+from tests.helpers_slots import CHAINS, KINDS, Setting, exact_model, put, take
 
 
-def turned(angle: float = 0.3, back: float = 0.2) -> DepthProposal:
-    """Two views whose second is turned and stands a little behind: rays differ in every way."""
-    cameras = scenes.pair_of_cameras((3, 4), torch.float64)
-    extrinsics = cameras.extrinsics.clone()
-    c, s = torch.cos(torch.tensor(angle)), torch.sin(torch.tensor(angle))
-    extrinsics[1, :3, :3] = torch.tensor([[c, 0, -s], [0, 1, 0], [s, 0, c]]).double()
-    extrinsics[1, 2, 3] = -back
-    far = torch.tensor([4.0, 5.0], dtype=torch.float64)
-    cameras = Cameras(extrinsics, cameras.intrinsics, cameras.near, far, cameras.image_shape)
-    return scenes.random_proposal(cameras)
+@pytest.mark.parametrize("kind", KINDS)
+def test_merges_and_splits_balance_each_other(kind):
+    setting = Setting.of(**kind)
+    model, sites = setting.model, setting.sites
+    proposal, size = model.proposal, len(model.proposal)
+    streams = make_generators(4, CHAINS)
+    first = blocks.permutations(streams, size)[:, :1]
+    blocks.uniforms(streams, 1)  # which other view: there is one
+    drawn = proposal.depth_at(jumps.draw_jumps(proposal, streams)).gather(1, first)
+    view = 1 - torch.div(first, size // 2, rounding_mode="floor")
+    second, is_seen = merge_map.partners(proposal, first, view, drawn)
+    length, share = blocks.uniforms(streams, 2, 1).unbind(1)
+    scale = 2.0 ** (4.0 * length - 3.0) / proposal.num_buckets
+    gap = scale * blocks.normals(streams, 1)
+    pairs = merge_map.make_pairs(proposal, first, second)
+    relative = proposal.relative_disparity(sites["depth"])
+    i, j = first[:, 0], second[:, 0]
+    here = [v.gather(1, s) for s in (first, second) for v in (relative, sites["opacity"])]
+    is_merge = (take(sites["present"], i) == 1) & (take(sites["present"], j) == 1)
+    is_split = (take(sites["present"], i) == 1) & (take(sites["present"], j) == 0)
+    merged, parted = (
+        merge_map.merge(pairs, Two(*here)),
+        merge_map.split(pairs, One(*here[:2], gap, share)),
+    )
+    ones = zip(merged, One(*here[:2], gap, share), strict=True)
+    twos = zip(Two(*here), parted, strict=True)
+    one = One(*(torch.where(is_merge[:, None], a, b) for a, b in ones))
+    two = Two(*(torch.where(is_merge[:, None], a, b) for a, b in twos))
+    is_offered = is_seen[:, 0] & (is_merge | is_split)
+    is_offered &= merge_map.is_possible(pairs, one, two, MAX_OPACITY)[:, 0]
+
+    def column(values: Tensor) -> Tensor:
+        return torch.where(is_offered, values[:, 0], 0.5)
+
+    def scene(end: One | Two, is_filled: bool) -> dict[str, Tensor]:
+        own = put(relative, i, column(end[0]))
+        opacity = put(sites["opacity"], i, column(end[1]))
+        present = put(sites["present"], i, torch.ones(CHAINS).double())
+        if is_filled:
+            own, opacity = put(own, j, column(end[2])), put(opacity, j, column(end[3]))
+        present = put(present, j, torch.full((CHAINS,), float(is_filled)).double())
+        return {"depth": proposal.depth_at(own), "opacity": opacity, "present": present}
+
+    apart, together = scene(two, True), scene(one, False)
+    held = take(setting.log_prior(sites["depth"], sites["opacity"]), j)
+    log_split = setting.log_joint(**apart) - setting.log_joint(**together) + held
+    log_gap = Normal(0.0, scale[:, 0]).log_prob(column(one.gap))
+    split_of = partial(_split_of_one_chain, pairs)
+    log_det = torch.stack(
+        [
+            split_of(chain, torch.stack([v[chain, 0] for v in one]))
+            if is_offered[chain]
+            else torch.zeros((), dtype=torch.float64)
+            for chain in range(CHAINS)
+        ]
+    )
+    log_split = log_split - log_gap + log_det
+    ratio = torch.where(is_merge, -log_split, log_split)
+    wanted = torch.where(is_offered, ratio.clamp_max(0.0).exp(), 0.0)
+
+    block = ReversibleJump(model, "merge_split", fraction=1 / size)
+    start = setting.target.unconstrain(sites)
+    after, _, info = block.step(make_generators(4, CHAINS), start, None, False)
+    assert info.acceptance_rate == pytest.approx(wanted, rel=1e-5, abs=1e-9)
+    between = (wanted > 0) & (wanted < 1)
+    assert (between & is_merge).sum() > 5
+    assert (between & is_split).sum() > 5
+    is_changed = (after["present"] != start["present"]).any(-1)
+    assert is_changed.sum() > 3
+    values = setting.target.constrain(after)
+    for end, is_end in ((together, is_merge), (apart, is_split)):
+        chosen = is_changed & is_end
+        for name in ("depth", "opacity"):
+            shown = (after["present"] == 1)[chosen]
+            found = values[name][chosen][shown]
+            assert found == pytest.approx(end[name][chosen][shown], abs=1e-9)
 
 
-def some_pairs(proposal: DepthProposal, size: int = 40, seed: int = 0) -> Pairs:
-    generator = torch.Generator().manual_seed(seed)
-    first = torch.randint(0, 12, (1, size), generator=generator)
-    second = torch.randint(12, 24, (1, size), generator=generator)
-    is_swapped = torch.rand(1, size, generator=generator) < 0.5
-    return merges.make_pairs(
-        proposal, torch.where(is_swapped, second, first), torch.where(is_swapped, first, second)
+def _split_of_one_chain(pairs: merge_map.Pairs, chain: int, values: Tensor) -> Tensor:
+    """Log determinant by differentiation."""
+    alone = merge_map.Pairs(
+        *(v[chain : chain + 1] for v in pairs[:4]), *(v[:, chain : chain + 1] for v in pairs[4:])
     )
 
+    def split(given: Tensor) -> Tensor:
+        return torch.cat(merge_map.split(alone, One(*given[:, None, None])))[:, 0]
 
-def random_two(size: int = 40, seed: int = 1) -> Two:
-    generator = torch.Generator().manual_seed(seed)
-    return Two(*torch.rand(4, 1, size, generator=generator, dtype=torch.float64))
-
-
-def depth_of(pairs: Pairs, relative: Tensor, which: int) -> Tensor:
-    return geometry.relative_disparity_to_depth(relative, pairs.near[which], pairs.far[which])
+    return torch.autograd.functional.jacobian(split, values).det().abs().log()
 
 
-def test_split_is_the_inverse_of_merge():
-    pairs, two = some_pairs(turned()), random_two()
-    one = merges.merge(pairs, two)
-    assert torch.stack(merges.split(pairs, one)) == pytest.approx(torch.stack(two), abs=1e-9)
-
-
-@given(st.floats(-0.6, 0.6), st.floats(-0.5, 0.5), st.integers(0, 50))
-def test_the_determinant_is_that_of_autograd(angle, back, seed):
-    pairs, two = some_pairs(turned(angle, back), 3, seed), random_two(3, seed)
-    one = merges.merge(pairs, two)
-    if any(bool(v.isnan().any()) for v in one):
-        return  # a point behind the other camera
-
-    def all_of_split(values: Tensor) -> Tensor:
-        return torch.cat(merges.split(pairs, One(*values.unbind(1))))
-
-    jacobian = torch.autograd.functional.jacobian(all_of_split, torch.stack(one, dim=1))
-    found = merges.split_log_det(pairs, one, two)[0]
-    for place in range(3):
-        wanted = jacobian[:, place, 0, :, place].det().abs().log()
-        assert found[place] == pytest.approx(float(wanted), abs=1e-8)
-
-
-def test_one_lets_as_much_light_through_as_two():
-    pairs, two = some_pairs(turned()), random_two()
-    one = merges.merge(pairs, two)
-    through = (1 - two.opacity_i) * (1 - two.opacity_j)
-    assert 1 - one.opacity == pytest.approx(through)
-
-
-def test_without_a_gap_both_lie_at_one_depth():
-    proposal = turned()
-    pairs = some_pairs(proposal)
-    one = One(*torch.full((2, 1, 40), 0.5).double(), torch.zeros(1, 40).double(), random_two()[0])
-    two = merges.split(pairs, one)
-    point = (
-        proposal.origins[pairs.second]
-        + depth_of(pairs, two.relative_j, 1)[..., None] * (proposal.directions[pairs.second])
+def test_partners_are_the_same_whatever_the_state():
+    model = exact_model()
+    scene = [
+        slots.scene_of(model, PyroTarget(model).unconstrain(scenes.prior_draws(model, 5, s)))
+        for s in (0, 1)
+    ]
+    chosen = blocks.permutations(make_generators(0, 5), len(model.proposal))[:, :6]
+    (one, real), (other, also) = (
+        merges.draw_pairs(make_generators(2, 5), s, chosen) for s in scene
     )
-    _, z = geometry.project_points(point, proposal.cameras)
-    seen = z.gather(1, torch.div(pairs.first, 12, rounding_mode="floor")[:, None])[:, 0]
-    assert seen == pytest.approx(depth_of(pairs, one.relative, 0))
-    assert two.relative_i == pytest.approx(one.relative)
-
-
-def test_one_lies_between_two_nearer_to_the_more_opaque():
-    proposal = scenes.random_proposal(scenes.pair_of_cameras(dtype=torch.float64))
-    pairs = some_pairs(proposal)  # side by side: both rays have the same depths
-    two = random_two()
-    one = merges.merge(pairs, two)
-    weight = (one.relative - two.relative_j) / (two.relative_i - two.relative_j)
-    assert weight == pytest.approx(one.share)
-    assert torch.equal(weight > 0.5, two.opacity_i > two.opacity_j)
-
-
-def test_moves_out_of_the_supports_are_impossible_from_both_ends():
-    pairs, two = some_pairs(turned()), random_two()
-    two = two._replace(opacity_i=1 - 0.05 * two.opacity_i)
-    one = merges.merge(pairs, two)
-    found = merges.is_possible(pairs, one, two, MAX_OPACITY)
-    assert found.any()
-    assert not found.all()
-    dark = two._replace(opacity_i=torch.full_like(two.opacity_i, 0.98), opacity_j=two.opacity_i)
-    dark = dark._replace(opacity_j=torch.full_like(two.opacity_j, 0.98))
-    assert not merges.is_possible(pairs, merges.merge(pairs, dark), dark, MAX_OPACITY).any()
-    again = merges.split(pairs, one)
-    assert torch.equal(merges.is_possible(pairs, one, again, MAX_OPACITY), found)
-
-
-def test_partners_are_the_pixels_that_points_fall_on():
-    proposal = turned()
-    first = torch.arange(24)[None]
-    view = 1 - torch.div(first, 12, rounding_mode="floor")
-    depth = torch.linspace(1.0, 4.0, 24, dtype=torch.float64)[None]
-    second, is_seen = merges.partners(proposal, first, view, depth)
-    assert is_seen.any()
-    assert not is_seen.all()
-    xy, _ = geometry.project_points(
-        proposal.origins + depth[0, :, None] * proposal.directions, proposal.cameras
-    )
-    for slot in range(24):
-        x, y = xy[view[0, slot], slot].tolist()
-        assert bool(is_seen[0, slot]) == (0 <= x < 4 and 0 <= y < 3)
-        if is_seen[0, slot]:
-            assert second[0, slot] == int(view[0, slot]) * 12 + int(y) * 4 + int(x)
-
-
-def test_no_slot_is_in_two_pairs():
-    slots = torch.tensor([[[0, 5], [1, 5], [1, 6], [2, 7], [7, 3], [4, 8]]])
-    is_real = torch.tensor([[True, True, True, False, True, True]])
-    found = merges.first_of_its_slots(slots, is_real, 10)
-    # The third waits for the second, though that waits itself: the rule looks at earlier pairs.
-    assert found.tolist() == [[True, False, False, False, True, True]]
+    assert torch.equal(one.second, other.second)
+    assert torch.equal(real, also)
+    assert real.any()

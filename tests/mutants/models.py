@@ -7,7 +7,9 @@ ONE_MOVE = MOVES + "test_acceptance_of_one_move_is_that_of_the_whole_model"
 PRIORS = "tests/models/test_priors.py::"
 OFFSETS = "tests/models/test_bucket_offsets.py::"
 OPACITY = "tests/models/test_opacity_gibbs.py::"
+MAP = "tests/models/test_merge_map.py::"
 MERGES = "tests/models/test_merges.py::"
+BIRTHS = "tests/models/test_births.py::"
 JUMPS = "tests/models/test_reversible_jump.py::"
 COUNTS = "tests/integration/test_count_joint_distribution.py::"
 SPLATS = "tests/models/test_splat_model.py::"
@@ -57,7 +59,7 @@ MUTANTS = [
     ),
     Mutant(
         "depth moves take the other view's noise",
-        "models/depth_moves.py",
+        "models/touched_pictures.py",
         "noise.gather(1, view).square()",
         "noise.gather(1, noise.shape[1] - 1 - view).square()",
         (ONE_MOVE,),
@@ -220,45 +222,45 @@ MUTANTS = [
     ),
     Mutant(
         "splits without the slope of the other ray",
-        "models/merges.py",
+        "models/merge_map.py",
         "tau * seen**2 * own_range / (depth**2 * other_range * pairs.slope)",
         "tau",
-        (MERGES + "test_the_determinant_is_that_of_autograd",),
+        (MAP + "test_the_determinant_is_that_of_autograd",),
     ),
     Mutant(
         "pairs of a round may share a slot",
-        "models/merges.py",
+        "models/merge_map.py",
         "return is_real & mine.all(-1)",
         "return is_real",
-        (MERGES + "test_no_slot_is_in_two_pairs",),
+        (MAP + "test_no_slot_is_in_two_pairs",),
     ),
     Mutant(
         "splits without their determinant",
-        "models/reversible_jump.py",
+        "models/merges.py",
         "log_prior - log_gap + log_det",
         "log_prior - log_gap",
-        (JUMPS + "test_merges_and_splits_balance_each_other",),
+        (MERGES + "test_merges_and_splits_balance_each_other",),
     ),
     Mutant(
         "splits without the density of the gap",
-        "models/reversible_jump.py",
+        "models/merges.py",
         "log_prior - log_gap + log_det",
         "log_prior + log_det",
-        (JUMPS + "test_merges_and_splits_balance_each_other",),
+        (MERGES + "test_merges_and_splits_balance_each_other",),
     ),
     Mutant(
         "births without the density of their depth",
-        "models/reversible_jump.py",
+        "models/births.py",
         "site_sweep.log_prior(model, place) - jumps.jump_log_prob(model.proposal, place)",
         "site_sweep.log_prior(model, place)",
-        (JUMPS + "test_births_and_deaths_balance_each_other",),
+        (BIRTHS + "test_births_and_deaths_balance_each_other",),
     ),
     Mutant(
         "births without the density of their opacity",
-        "models/reversible_jump.py",
+        "models/births.py",
         "model.opacity_prior().log_prob(opacity) + log_mass",
         "model.opacity_prior().log_prob(opacity)",
-        (JUMPS + "test_births_and_deaths_balance_each_other",),
+        (BIRTHS + "test_births_and_deaths_balance_each_other",),
     ),
     Mutant(
         "empty slots are more likely to be chosen",
@@ -270,19 +272,19 @@ MUTANTS = [
     ),
     Mutant(
         "the odds of a slot are upside down",
-        "models/reversible_jump.py",
+        "models/slots.py",
         'log_odds=position["inclusion"][:, None]',
         'log_odds=-position["inclusion"][:, None]',
         (JUMPS + "test_without_photographs_the_count_keeps_to_its_prior",),
     ),
     Mutant(
         "pairs are made by where Gaussians are",
-        "models/reversible_jump.py",
+        "models/merges.py",
         "drawn = proposal.depth_at(jumps.draw_jumps(proposal, generators)).gather(1, chosen)",
         "drawn = scene.depth.gather(1, chosen)",
         (
-            JUMPS + "test_partners_are_the_same_whatever_the_state",
-            JUMPS + "test_merges_and_splits_balance_each_other",
+            MERGES + "test_partners_are_the_same_whatever_the_state",
+            MERGES + "test_merges_and_splits_balance_each_other",
         ),
     ),
     Mutant(
