@@ -46,8 +46,9 @@ def merges_and_splits(
     is_offered = is_real & is_first & merge_map.is_possible(pairs, one, two, MAX_OPACITY)
     ends = _Ends.of(scene, pairs, one, two, is_offered)
     groups = torch.where(is_offered, torch.arange(number), -1)[..., None].expand(slots.shape)
+    together, apart = ends.depth.unbind(1)
     moving, owner = depth_moves.claims(
-        model, *ends.depth.unbind(1), scene.opacity, slots.flatten(1), groups.flatten(1), number
+        model, together, apart, scene.opacity, slots.flatten(1), groups.flatten(1), number
     )
     moving = moving & is_offered
     log_split = split_log_ratio(scene, pairs, one, two, ends, gap_scale=scale)

@@ -79,7 +79,8 @@ def test_one_lets_as_much_light_through_as_two():
 def test_without_a_gap_both_lie_at_one_depth():
     proposal = turned()
     pairs = some_pairs(proposal)
-    one = One(*torch.full((2, 1, 40), 0.5).double(), torch.zeros(1, 40).double(), random_two()[0])
+    half = torch.full((1, 40), 0.5, dtype=torch.float64)
+    one = One(half, half, 0.0 * half, random_two()[0])
     two = merge_map.split(pairs, one)
     point = (
         proposal.origins[pairs.second]

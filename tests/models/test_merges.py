@@ -37,11 +37,9 @@ def test_merges_and_splits_balance_each_other(kind):
     here = [v.gather(1, s) for s in (first, second) for v in (relative, sites["opacity"])]
     is_merge = (take(sites["present"], i) == 1) & (take(sites["present"], j) == 1)
     is_split = (take(sites["present"], i) == 1) & (take(sites["present"], j) == 0)
-    merged, parted = (
-        merge_map.merge(pairs, Two(*here)),
-        merge_map.split(pairs, One(*here[:2], gap, share)),
-    )
-    ones = zip(merged, One(*here[:2], gap, share), strict=True)
+    alone = One(here[0], here[1], gap, share)
+    merged, parted = merge_map.merge(pairs, Two(*here)), merge_map.split(pairs, alone)
+    ones = zip(merged, alone, strict=True)
     twos = zip(Two(*here), parted, strict=True)
     one = One(*(torch.where(is_merge[:, None], a, b) for a, b in ones))
     two = Two(*(torch.where(is_merge[:, None], a, b) for a, b in twos))

@@ -303,9 +303,9 @@ MUTANTS = [
     ),
     Mutant(
         "site sweeps move empty slots",
-        "bayes_splat/rendering/cpu_site_sweep.py",
-        "if opacity[g] == 0.0:",
-        "if opacity[g] < 0.0:",
-        (COUNTS + "test_right_kernels_keep_the_joint_distribution[the default]",),
+        "models/site_sweep.py",
+        "opacity = torch.where(is_present, opacity, 0.0)",
+        "opacity = 1.0 * opacity",
+        (COUNTS + "test_other_moves_leave_empty_slots_as_they_are",),
     ),
 ]
