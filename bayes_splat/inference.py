@@ -6,14 +6,23 @@ from dataclasses import replace
 import torch
 
 from bayes_splat.errors import ConfigError
-from bayes_splat.models import blocks, colors, noise_gibbs, transition_gibbs
+from bayes_splat.models import (
+    blocks,
+    colors,
+    inclusion_gibbs,
+    noise_gibbs,
+    reversible_jump,
+    transition_gibbs,
+)
 from bayes_splat.models.bucket_offsets import BucketOffsets
 from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.harmonics_gibbs import HarmonicsGibbs
+from bayes_splat.models.inclusion_gibbs import InclusionGibbs
 from bayes_splat.models.minibatch import TileBatches
 from bayes_splat.models.noise_gibbs import NoiseGibbs
 from bayes_splat.models.opacity_gibbs import OpacityGibbs
 from bayes_splat.models.patch_moves import PatchMoves
+from bayes_splat.models.reversible_jump import ReversibleJump
 from bayes_splat.models.scanline_moves import ScanlineMoves
 from bayes_splat.models.site_sweep import SiteSweep
 from bayes_splat.models.splat_model import SplatModel
@@ -85,9 +94,18 @@ def sample_posterior(
 
 
 def make_kernel(model: SplatModel, target: PyroTarget, sampler: Sampler) -> Kernel:
-    """The kernel that the settings describe."""
+    """The kernel that the settings describe.
+
+    Raises:
+        ConfigError: the sampler cannot sample this model.
+    """
     if isinstance(sampler, GibbsConfig):
         return Gibbs(target, _default_blocks(model, target, sampler))
+    if model.is_variable:
+        raise ConfigError(
+            f"sampler={sampler.name} moves a fixed number of Gaussians, but model.count is"
+            " variable; take sampler=gibbs or model.count=fixed"
+        )
     if isinstance(sampler, MALAConfig):
         return MALA(
             target,
@@ -108,14 +126,18 @@ def make_kernel(model: SplatModel, target: PyroTarget, sampler: Sampler) -> Kern
 def starting_position(model: SplatModel, target: PyroTarget, generators: Generators) -> Position:
     """Where chains start: even ones at the proposal's mode, odd ones at a draw from it.
 
-    R-hat means little for chains that start together. Noise scales start at the size of the
-    residuals.
+    R-hat means little for chains that start together. Of an unknown number of Gaussians even chains
+    start with all, odd ones with a random half. Noise scales start at the size of the residuals.
     """
     proposal = model.proposal
     depth = proposal.sample(generators).double()
     depth[::2] = proposal.mode().double()
     opacity = proposal.opacities.double().expand_as(depth)
     values = {"depth": depth, "opacity": opacity, **_starting_colors(model, generators)}
+    if model.is_variable:
+        values |= inclusion_gibbs.starting_values(
+            generators, len(proposal), model.config.count_prior
+        )
     squares = noise_gibbs.squared_residuals(model.given(values), depth, opacity)
     per_view = torch.sqrt(squares * model.num_views / (3 * model.num_pixels))
     is_global = model.config.noise == "global"
@@ -136,12 +158,15 @@ def _starting_colors(model: SplatModel, generators: Generators) -> dict[str, tor
 
 
 def _kept_sites(model: SplatModel, target: PyroTarget) -> Constrain:
-    """What is kept of a position: the sites' values, with transitions as readers want them."""
+    """What is kept of a position: the sites' values, in the form that readers want."""
 
     def constrain(position: Position) -> dict[str, torch.Tensor]:
-        return transition_gibbs.readable(model, target.constrain(position))
+        values = target.constrain(position)
+        if model.is_markov:
+            values = transition_gibbs.readable(model, values)
+        return inclusion_gibbs.readable(values) if model.is_variable else values
 
-    return constrain if model.is_markov else target.constrain
+    return constrain
 
 
 def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig) -> list[Block]:
@@ -169,7 +194,17 @@ def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig)
         found.append(KernelBlock("depth", kernel, offsets, num_steps=sampler.mala_steps))
     if sampler.opacity_fraction > 0:
         found.append(OpacityGibbs(model, sampler.opacity_fraction))
+    found += _count_blocks(model, sampler)
     return [*found, *_colors(model), *_transitions(model), NoiseGibbs(model)]
+
+
+def _count_blocks(model: SplatModel, sampler: GibbsConfig) -> list[Block]:
+    """Moves between scenes with different numbers of Gaussians, where that is unknown."""
+    if not model.is_variable:
+        return []
+    size = sampler.count_fraction, sampler.count_rounds
+    kinds = [ReversibleJump(model, moves, *size) for moves in reversible_jump.MOVES]
+    return [*kinds, InclusionGibbs(model)]
 
 
 def _in_place_of_sites(sampler: GibbsConfig) -> GibbsConfig:

@@ -41,8 +41,8 @@ from bayes_splat.samplers.store import DiskStore, Store
 from bayes_splat.types import Views
 from bayes_splat.uncertainty import Prediction
 
-SITES = ("depth", "opacity", "noise_scale")
-"""What every model of this library samples; pictures are made of these."""
+SITES = ("depth", "opacity", "noise_scale", "present")
+"""What pictures are made of; ``present`` with model.count=variable only."""
 
 
 class Progress(Protocol):

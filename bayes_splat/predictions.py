@@ -218,20 +218,43 @@ def photographs(views: Views) -> np.ndarray | None:
 
 
 def mean_scene(model: SplatModel, draws: Draws) -> Gaussians:
-    """One scene for viewers: posterior median depth, mean of all else, of every Gaussian."""
+    """One scene for viewers: posterior median depth, mean of all else, of every Gaussian.
+
+    Of an unknown number of Gaussians, those that are there in more than half of the draws, as they
+    are in these: the median probability model (Barbieri & Berger 2004).
+    """
     chains = draws.is_whole.nonzero()[:, 0].tolist() or None
+    is_variable = "present" in draws.sites
+    present = DrawArray(draws.sites, "present", chains) if is_variable else None
 
     def over_draws(name: str, summarise: Callable[[Tensor], Tensor]) -> Tensor:
         values, found = DrawArray(draws.sites, name, chains), []
         for part in values.column_ranges(2**20):
-            found.append(summarise(torch.from_numpy(values.columns(part)).flatten(0, 1)))
+            every = values.columns(part)
+            if present is not None:
+                every = np.where(_holds(present, values, part), every, np.nan)
+            found.append(summarise(torch.from_numpy(every).flatten(0, 1)))
         return torch.cat(found).reshape(1, *values.shape[2:]).float()
 
     depth = over_draws("depth", lambda every: every.nanmedian(0).values)
     means = {
         name: over_draws(name, lambda every: every.double().nanmean(0))
         for name in ("opacity", *scene_sites.NAMES)
-        if name in draws.sites
+        if name in draws.sites and name != "present"
     }
     scene = model.given(means).gaussians(depth, means["opacity"])
-    return Gaussians(**{f.name: getattr(scene, f.name)[0] for f in fields(scene)})
+    kept = slice(None) if present is None else _is_mostly_present(present)
+    return Gaussians(**{f.name: getattr(scene, f.name)[0][kept] for f in fields(scene)})
+
+
+def _holds(present: DrawArray, values: DrawArray, part: slice) -> np.ndarray:
+    """Whether the slots that columns of a site belong to hold a Gaussian: [chain draw column]."""
+    columns = np.arange(values.num_columns)[part]
+    slot = columns // (values.num_columns // present.num_columns)
+    return np.asarray(present.columns(slice(slot[0], slot[-1] + 1))[..., slot - slot[0]] == 1)
+
+
+def _is_mostly_present(present: DrawArray) -> Bool[Tensor, " gaussian"]:
+    parts = present.column_ranges(2**20)
+    shares = [present.columns(part).mean((0, 1), dtype=np.float64) for part in parts]
+    return torch.from_numpy(np.concatenate(shares) > 0.5)

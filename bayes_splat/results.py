@@ -34,6 +34,7 @@ SITE_DIMS: dict[str, tuple[str, ...]] = {
     "bucket": ("gaussian",),
     "offset": ("gaussian",),
     "opacity": ("gaussian",),
+    "present": ("gaussian",),
     "lateral": ("gaussian", "lateral_axis"),
     "harmonics": ("gaussian", "channel", "harmonic"),
     "noise_scale": ("view",),

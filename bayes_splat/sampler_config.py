@@ -64,6 +64,16 @@ class GibbsConfig(Options):
         at_least=0,
         at_most=1,
     )
+    count_fraction: float = option(
+        0.1,
+        "share of rays that are offered a birth, death, merge or split a round; "
+        "with model.count=variable",
+        above=0,
+        at_most=1,
+    )
+    count_rounds: int = option(
+        4, "such rounds a sweep; with model.count=variable", at_least=1, at_most=_MANY
+    )
     stretch_lengths: list[int] = option(
         [2, 4, 8, 16],
         "pixels of a scanline that move together, length after length; with model.prior="

@@ -20,6 +20,7 @@ from torch import Tensor
 from bayes_splat import inference, view_choice
 from bayes_splat.config import RunConfig
 from bayes_splat.models import colors, plane_sweep
+from bayes_splat.models.presence import Presence
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering.renderer import CountingRenderer, RenderCount, make_renderer
 from bayes_splat.sampler_config import Sampler
@@ -107,10 +108,16 @@ def draw_prior(model: SplatModel, seed: int) -> dict[str, Tensor]:
     views = (model.num_views,) if model.config.noise == "per_view" else ()
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
+        others = {}
+        if model.is_variable:
+            others["inclusion"] = model.inclusion_prior().sample((1,))
+            slots = Presence(others["inclusion"]).expand(torch.Size([len(model.proposal)]))
+            others["present"] = slots.sample((1,))
         sites = {
             "depth": model.depth_prior().expand(torch.Size([1, len(model.proposal)])).sample(),
             "opacity": model.opacity_prior().sample((1, len(model.proposal))),
             "noise_scale": model.noise_prior().sample((1, *views)),
+            **others,
         }
         if model.config.colors == "sampled":
             sites["harmonics"] = model.harmonics_prior().sample((1,))

@@ -138,6 +138,19 @@ def noise_per_view(
     return columns.expand(-1, model.num_views)
 
 
+def is_present(
+    model: SplatModel, values: Float[Tensor, "chain gaussian"]
+) -> Bool[Tensor, "chain gaussian"]:
+    """Which slots hold a Gaussian in the scene that the model is given: all of them, or some.
+
+    Args:
+        model: given a position.
+        values: any, a number a Gaussian.
+    """
+    present = model.held.present
+    return torch.ones_like(values, dtype=torch.bool) if present is None else present > 0.5
+
+
 def log_transition(
     model: SplatModel, position: Position
 ) -> Float[Tensor, "chain bucket bucket"] | None:

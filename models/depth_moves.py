@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from bayes_splat.models import blocks, scanlines
+from bayes_splat.models import blocks, scanlines, touched_pictures
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
 from bayes_splat.models.scanlines import ScanlineDepth
 from bayes_splat.models.smoothness import are_neighbours_earlier
@@ -90,7 +90,12 @@ class DepthMoves:
         candidate = depth.scatter(1, chosen, offered)
         log_ratio = log_ratio + self._log_prior_ratio(position, depth, candidate, chosen)
 
-        moving, owner = claims(self.model, depth, candidate, opacity, chosen)
+        is_present = blocks.is_present(self.model, depth).gather(1, chosen)
+        groups = torch.where(is_present, torch.arange(chosen.shape[1]), -1)
+        moving, owner = claims(
+            self.model, depth, candidate, opacity, chosen, groups, chosen.shape[1]
+        )
+        moving = moving & is_present
         if self.model.smoothness is not None:
             # Neighbours share a factor of the prior, as others share pixels: one moves at a time.
             moving = moving & ~are_neighbours_earlier(self.model.smoothness, chosen)
@@ -169,6 +174,7 @@ def log_likelihood_ratio(
     new: Float[Tensor, "chain gaussian"],
     opacity: Float[Tensor, "chain gaussian"],
     noise: Float[Tensor, "chain view"],
+    new_opacity: Float[Tensor, "chain gaussian"] | None = None,
 ) -> Float[Tensor, "chain group"]:
     """Of every moving group, over the pixels it touches before or after; one picture of both.
 
@@ -178,37 +184,15 @@ def log_likelihood_ratio(
         moving: its shape says how many groups there are.
         old, new: depths without and with the moves.
         opacity, noise: values of the sites; noise of every view.
+        new_opacity: with the moves; None: opacities stay.
     """
-    num_chains, num_chosen = moving.shape
-    pixels, is_real = _rectangular(owner >= 0)
-    observed, view = model.observed(pixels)
-    variance = noise.gather(1, view).square()
-    both = torch.stack([old, new], dim=1).flatten(0, 1)
-    twice = (rows.repeat_interleave(2, dim=0) for rows in (opacity, pixels))
-    colors = _predict(model, both, *twice).reshape(num_chains, 2, *observed.shape[1:])
-    before, after = (colors - observed[:, None]).square().sum(-1).unbind(1)
-    gain = torch.where(is_real, 0.5 * (before - after) / variance, torch.zeros_like(variance))
-    first = num_chosen * torch.arange(num_chains)[:, None]
-    owners = first + owner.gather(1, pixels).clamp_min(0)
-    sums = torch.bincount(owners.flatten(), weights=gain.flatten(), minlength=moving.numel())
-    return sums.reshape(moving.shape)
-
-
-def _predict(model: SplatModel, depth: Tensor, opacity: Tensor, pixels: Tensor) -> Tensor:
-    """``model.predict_pixels``; the CPU engine is spared the sorting of float64 keys."""
-    threads = blocks.cpu_threads(model)
-    keys = model.sort_depths(depth, model.views.cameras)
-    if threads is None or keys is None:
-        return model.predict_pixels(depth, opacity, pixels)
-    from bayes_splat.rendering import cpu_pixel_lists  # late: loading numba takes a second
-
-    rendering = model.renderer.render(
-        model.gaussians(depth, opacity),
-        model.views.cameras,
-        sort_depths=cpu_pixel_lists.ranks(keys, threads),
-        pixels=pixels,
+    after_opacity = opacity if new_opacity is None else new_opacity
+    opacities = torch.stack([opacity, after_opacity], dim=1)
+    seen = touched_pictures.touched_pictures(
+        model, owner, moving.shape[1], torch.stack([old, new], dim=1), opacities, noise
     )
-    return rendering.colors.double()
+    before, after = (seen.colors - seen.observed[:, None]).square().sum(-1).unbind(1)
+    return seen.sums(0.5 * (before - after) / seen.variance)
 
 
 class _Claims(NamedTuple):
@@ -330,14 +314,3 @@ def _owners(
     owner = torch.full((num_chains * num_pixels,), -1)
     owner[touched.pixel[owned]] = touched.owner[owned] % num_chosen
     return owner.reshape(num_chains, num_pixels)
-
-
-def _rectangular(
-    wanted: Bool[Tensor, "chain pixel"],
-) -> tuple[Int[Tensor, "chain wanted"], Bool[Tensor, "chain wanted"]]:
-    """Indices of the wanted pixels, rows filled up to equal length, and which entries are real."""
-    counts = wanted.sum(-1)
-    is_real = torch.arange(max(1, int(counts.max()))) < counts[:, None]
-    pixels = torch.zeros(is_real.shape, dtype=torch.long)
-    pixels[is_real] = torch.nonzero(wanted)[:, 1]
-    return pixels, is_real

@@ -10,11 +10,13 @@ import torch
 from jaxtyping import Float
 from pyro.distributions import TorchDistribution
 from torch import Tensor
+from torch.distributions import biject_to
 from torch.distributions.transforms import Transform
 
 from bayes_splat.models import blocks, likelihood, smoothness, tile_sums
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
 from bayes_splat.models.log_simplex import LogDirichlet, LogStickBreaking
+from bayes_splat.models.presence import Presence
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering import squared_errors
 
@@ -86,6 +88,7 @@ def joint_energy(
         -likelihood.normal_energy(squares, count, noise),
         *_transition_terms(model, position),
         *_color_terms(model, position),
+        *_presence_terms(model, position),
     ]
     rows = torch.cat([term.reshape(len(squares), -1) for term in terms], dim=1)
     # One after another: torch's own sum depends on the number of threads.
@@ -114,6 +117,18 @@ def _color_terms(model: SplatModel, position: Position) -> list[Tensor]:
     if "harmonics" not in position:
         return []
     return [model.harmonics_prior().log_prob(position["harmonics"])]
+
+
+def _presence_terms(model: SplatModel, position: Position) -> list[Tensor]:
+    """Log densities of which slots hold a Gaussian; none where all do."""
+    if not model.is_variable:
+        return []
+    prior, coordinate = model.inclusion_prior(), position["inclusion"]
+    inclusion = biject_to(prior.support)(coordinate)[:, None]
+    return [
+        _log_density(prior, biject_to(prior.support), coordinate),
+        Presence(inclusion).log_prob(position["present"]),
+    ]
 
 
 def _log_density(prior: TorchDistribution, to: Transform, coordinate: Tensor) -> Tensor:

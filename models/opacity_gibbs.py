@@ -62,18 +62,20 @@ class OpacityGibbs:
         """Draw the chosen opacities of every chain."""
         given = replace(self, model=self.model.given(position))
         to = blocks.coordinates(self.model)
+        depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
+        is_present = blocks.is_present(given.model, depth)
         sites = _Sites(
-            depth=to.depth(position["depth"]),
-            opacity=to.opacity(position["opacity"]),
+            depth=depth,
+            opacity=torch.where(is_present, opacity, 0.0),
             noise=blocks.noise_per_view(self.model, to.noise_scale(position["noise_scale"])),
         )
         threads = blocks.cpu_threads(self.model)
         if threads is None:
-            turn = self._turns(generators)
+            turn = torch.where(is_present, self._turns(generators), 0)
             visited, uniform = turn > 0, blocks.uniforms(generators, 2, turn.shape[-1])
             swept = given._sweep(sites, turn, uniform)
         else:
-            visited = ~self._skipped(generators)
+            visited = is_present & ~self._skipped(generators)
             uniform = blocks.uniforms(generators, 2, visited.shape[-1])
             swept = given._compiled_sweep(sites, visited, uniform, threads)
         moved = swept.opacity.clamp(1e-12, MAX_OPACITY - 1e-12)

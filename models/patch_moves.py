@@ -131,10 +131,14 @@ class PatchMoves:
         shifts = _shifts(generators, patches, scales)
         here = proposal.relative_disparity(depth)
         there = here + _spread_out(shifts, shape, len(proposal.cameras), grid, size, offsets)
+        is_present = blocks.is_present(model, depth)
+        opacity = torch.where(is_present, opacity, 0.0)
+        there = torch.where(is_present, there, here)
         is_inside: Bool[Tensor, "chain gaussian"] = (there > 0.0) & (there < 1.0)
         there = torch.where(is_inside, there, here)
         offered = proposal.depth_at(there)
         rows = torch.stack([depth, offered], dim=1).flatten(0, 1)
+        log_ratios = site_sweep.log_prior(model, offered) - site_sweep.log_prior(model, depth)
         moves = cpu_patch_sweep.sweep_patches(
             model.gaussians(rows, opacity.repeat_interleave(2, dim=0)),
             cameras,
@@ -144,7 +148,7 @@ class PatchMoves:
             observed=blocks.photographed(model),
             precisions=1.0 / noise**2,
             is_inside=is_inside,
-            log_ratios=site_sweep.log_prior(model, offered) - site_sweep.log_prior(model, depth),
+            log_ratios=torch.where(is_present, log_ratios, 0.0),
             relative_disparities=torch.stack([here, there], dim=1),
             neighbours=site_sweep.neighbours(model),
             size=size,
@@ -153,7 +157,7 @@ class PatchMoves:
             threads=blocks.any_threads(model),
         )
         # Depths that stay keep their very bits: a round trip through the map would not.
-        kept = torch.where(moves.moved, to.depth.inv(offered), position["depth"])
+        kept = torch.where(moves.moved & is_present, to.depth.inv(offered), position["depth"])
         return {**position, "depth": kept}, moves.acceptance
 
 

@@ -152,7 +152,7 @@ class DepthProposal:
         A function of the buckets alone, so that the picture is smooth in the depths inside them
         (design/posterior.md, section 4b). In the precision of the rays.
         """
-        start, slope = self._own_lines if cameras is self.cameras else self._camera_lines(cameras)
+        start, slope = self.camera_lines if cameras is self.cameras else self._camera_lines(cameras)
         if depth.ndim == 2 and self._is_compiled(depth):
             from bayes_splat.rendering import cpu_rays  # late: loading numba takes a second
 
@@ -164,7 +164,8 @@ class DepthProposal:
         return (start + slope * centres).to(self.origins.dtype)
 
     @cached_property
-    def _own_lines(self) -> tuple[Tensor, Tensor]:
+    def camera_lines(self) -> tuple[Tensor, Tensor]:
+        """a and b [view gaussian] of a + b depth, camera z in the proposal's cameras, float64."""
         return self._camera_lines(self.cameras)
 
     def _camera_lines(self, cameras: Cameras) -> tuple[Tensor, Tensor]:

@@ -15,9 +15,11 @@ class SceneSites(NamedTuple):
 
     Attributes:
         harmonics: colours, in place of the proposal's.
+        present: 1 where a slot holds a Gaussian, 0 where it is empty and shows nothing.
     """
 
     harmonics: Float[Tensor, "chain gaussian 3 d_sh"] | None = None
+    present: Float[Tensor, "chain gaussian"] | None = None
 
     @staticmethod
     def of(sites: Mapping[str, Tensor]) -> "SceneSites":
@@ -25,18 +27,26 @@ class SceneSites(NamedTuple):
         harmonics = sites.get("harmonics")
         if harmonics is not None:
             harmonics = harmonics.reshape(-1, *harmonics.shape[-3:])
-        return SceneSites(harmonics)
+        present = sites.get("present")
+        if present is not None:
+            present = present.reshape(-1, present.shape[-1])
+        return SceneSites(harmonics, present)
 
     def fill(self, scene: Gaussians) -> Gaussians:
         """A scene [row, ...] with these values in place, in its own precision.
 
         Rows may be several a chain (candidates of a move); those of a chain lie side by side.
         """
-        if self.harmonics is None:
-            return scene
-        rows = len(scene.opacities) // len(self.harmonics)
-        harmonics = self.harmonics.to(scene.harmonics.dtype).repeat_interleave(rows, dim=0)
-        return replace(scene, harmonics=harmonics)
+        if self.harmonics is not None:
+            scene = replace(scene, harmonics=_rows_of(self.harmonics, scene.harmonics))
+        if self.present is not None:
+            shown = scene.opacities * _rows_of(self.present, scene.opacities)
+            scene = replace(scene, opacities=shown)
+        return scene
+
+
+def _rows_of(values: Tensor, like: Tensor) -> Tensor:
+    return values.to(like.dtype).repeat_interleave(len(like) // len(values), dim=0)
 
 
 NAMES = SceneSites._fields

@@ -98,6 +98,18 @@ class ModelConfig(Options):
     opacity_prior: list[float] = option(
         [1.0, 1.0], "a and b of the Beta prior of opacity", above=0, length=(2, 2)
     )
+    count: str = option(
+        "fixed",
+        "whether every ray of the proposal holds a Gaussian, or an unknown number of them does",
+        choices=("fixed", "variable"),
+    )
+    count_prior: list[float] = option(
+        [1.0, 1.0],
+        "with count=variable, a and b of the Beta prior of the share of rays that hold one; "
+        "[1,1]: every number of Gaussians is equally likely",
+        above=0,
+        length=(2, 2),
+    )
     noise_prior: list[float] = option(
         [2.0, 0.005],
         "concentration and rate of the InverseGamma prior of the squared noise",
@@ -126,3 +138,11 @@ class ModelConfig(Options):
         "their own centre (as viewers do; chains hardly move)",
         choices=("bucket", "center"),
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.count == "variable" and self.prior not in ("uniform", "proposal"):
+            raise ConfigError(
+                f"model.prior is {self.prior}, which ties every ray to its neighbours, but with "
+                "model.count=variable a ray may be empty; take model.prior=uniform or proposal"
+            )

@@ -70,6 +70,8 @@ class SiteSweep:
         cameras, threads = model.views.cameras, blocks.any_threads(model)
         depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
         noise = blocks.noise_per_view(model, to.noise_scale(position["noise_scale"]))
+        is_present = blocks.is_present(model, depth)
+        opacity = torch.where(is_present, opacity, 0.0)
         offered, is_jump = self._offer(generators, depth)
         both = torch.stack([depth, offered], dim=1)
         rows = both.flatten(0, 1)
@@ -96,8 +98,9 @@ class SiteSweep:
         # Depths that stay keep their very bits: a round trip through the map would not.
         kept = torch.where(moves.moved, to.depth.inv(offered), position["depth"])
         inside = moves.opacities.clamp(_LEAST, MAX_OPACITY - _LEAST)
-        moved = {**position, "depth": kept, "opacity": to.opacity.inv(inside)}
-        rate = moves.acceptance.sum(-1) / size
+        drawn = torch.where(is_present, to.opacity.inv(inside), position["opacity"])
+        moved = {**position, "depth": kept, "opacity": drawn}
+        rate = moves.acceptance.sum(-1) / is_present.sum(-1).clamp_min(1)
         return moved, None, blocks.block_info(rate)
 
     def _offer(self, generators: Generators, depth: Tensor) -> tuple[Tensor, Tensor]:

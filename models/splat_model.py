@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from bayes_splat.models import colors, likelihood, priors, scanlines, smoothness
+from bayes_splat.models import colors, likelihood, presence, priors, scanlines, smoothness
 from bayes_splat.models.likelihood import PhotographNoise
 from bayes_splat.models.log_simplex import LogDirichlet
 from bayes_splat.models.proposal import DepthProposal
@@ -176,6 +176,15 @@ class SplatModel:
         near = scanlines.nearness(self.proposal.num_buckets)
         return self.config.transition_stickiness * near
 
+    @property
+    def is_variable(self) -> bool:
+        """Whether slots may be empty: the number of Gaussians is unknown."""
+        return self.config.count == "variable"
+
+    def inclusion_prior(self) -> TorchDistribution:
+        """Prior of the probability that a slot holds a Gaussian (``presence``)."""
+        return presence.inclusion_prior(*self.config.count_prior)
+
     def opacity_prior(self) -> TorchDistribution:
         """Prior of one opacity."""
         return priors.opacity_prior(*self.config.opacity_prior)
@@ -195,11 +204,16 @@ class SplatModel:
         uniformly chosen pixels is the full one.
         """
         log_transition = self._sample_transition() if self.is_markov else None
+        inclusion = None
+        if self.is_variable:
+            inclusion = pyro.sample("inclusion", self.inclusion_prior())
         # Under a Markov prior the terms of a plate of Gaussians are conditional ones.
         with pyro.plate("gaussian", len(self.proposal), dim=-1):
             depth = pyro.sample("depth", self.depth_prior(log_transition))
             opacity = pyro.sample("opacity", self.opacity_prior())
             others = self._sample_others()
+            if inclusion is not None:
+                others["present"] = pyro.sample("present", presence.Presence(inclusion))
         if self.smoothness is not None:
             coupling = smoothness.energy(self.smoothness, self.proposal.relative_disparity(depth))
             # An axis of the plates after the axis of the chains, as the sites have.

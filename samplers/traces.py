@@ -56,14 +56,15 @@ def read_site(
     """The site of a trace node, held against the same site in a second trace."""
     if again is None or again["value"].shape != node["value"].shape:
         raise ValueError(f"site {name!r} changes its shape from run to run, or is not always there")
-    if node["fn"].support.is_discrete:
-        raise ValueError(
-            f"site {name!r} is discrete, and gradients need continuous sites:"
-            " sum it out in the model, or condition on it and move it in a block of its own"
-        )
     try:
         transform, other = (biject_to(trial["fn"].support) for trial in (node, again))
     except NotImplementedError as error:
+        if node["fn"].support.is_discrete:
+            raise ValueError(
+                f"site {name!r} is discrete, and gradients need continuous sites:"
+                " sum it out in the model, or condition on it and move it in a block of its own"
+                " (then register coordinates for its support with biject_to)"
+            ) from error
         raise ValueError(
             f"site {name!r} has support {node['fn'].support}, to which no unconstrained"
             " coordinates are known; express it through sites with an ordinary support"

@@ -16,6 +16,7 @@ from bayes_splat import geometry, harmonics
 from bayes_splat.models import colors, smoothness
 from bayes_splat.models.log_simplex import LogDirichlet
 from bayes_splat.models.minibatch import TileBatches
+from bayes_splat.models.presence import Presence
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.settings import ModelConfig
 from bayes_splat.models.splat_model import SplatModel
@@ -154,6 +155,7 @@ def prior_draws(model: SplatModel, chains: int, seed: int = 0) -> dict[str, Tens
             "depth": model.depth_prior().sample((chains,)).double(),
             "opacity": model.opacity_prior().sample((chains, size)),
             "noise_scale": model.noise_prior().sample((chains, *views)),
+            **(_presence_draws(model, chains) if model.is_variable else {}),
             **coupled,
             **_colors_of_prior(model, chains),
         }
@@ -163,6 +165,12 @@ def _colors_of_prior(model: SplatModel, chains: int) -> dict[str, Tensor]:
     if model.config.colors == "fixed":
         return {}
     return {"harmonics": model.harmonics_prior().sample((chains,))}
+
+
+def _presence_draws(model: SplatModel, chains: int) -> dict[str, Tensor]:
+    inclusion = model.inclusion_prior().sample((chains,))
+    slots = Presence(inclusion[:, None]).expand(torch.Size([chains, len(model.proposal)]))
+    return {"inclusion": inclusion, "present": slots.sample()}
 
 
 def _markov_draws(model: SplatModel, chains: int, views: tuple[int, ...]) -> dict[str, Tensor]:
@@ -264,6 +272,7 @@ def statistics(
         "color^2": colors**2,
         "energy": target.potential_energy(target.unconstrain(sites)),
         **_markov_statistics(model, sites, buckets),
+        **_presence_statistics(model, sites, where),
     }
     if "harmonics" in sites:
         values |= _color_statistics(model, sites)
@@ -307,6 +316,32 @@ def _markov_statistics(
             "layers counts": layers[:, None] * counts,
         }
     return values
+
+
+def _presence_statistics(
+    model: SplatModel, sites: dict[str, Tensor], where: Tensor
+) -> dict[str, Tensor]:
+    if not model.is_variable:
+        return {}
+    present, inclusion = sites["present"], sites["inclusion"][:, None]
+    shown = sites["opacity"] * present
+    count = present.mean(-1, keepdim=True)
+    first, second = present.chunk(2, dim=-1)
+    return {
+        "count": count,
+        "count^2": count**2,
+        "inclusion": inclusion,
+        "inclusion^2": inclusion**2,
+        "count inclusion": count * inclusion,
+        "shown disparity": where * present,
+        "shown disparity^2": where**2 * present,
+        "shown opacity": shown,
+        "shown opacity^2": shown**2,
+        "shown opacity count": shown * count,
+        "both views": first * second,
+        "light of both views": first * second * torch.log1p(-shown).sum(-1, keepdim=True),
+        "brightness": shown.square() * model.proposal.harmonics[:, 0, 0],
+    }
 
 
 def kolmogorov_smirnov(uniform: Tensor) -> float:

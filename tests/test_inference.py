@@ -354,3 +354,23 @@ def test_a_budget_of_sampling_seconds_completes_the_run(model):
     assert not draws.is_interrupted
     assert draws.warmup_stats["lp"].shape == (2, 2)
     assert 0 < draws.num_draws < 10**6
+
+
+def test_an_unknown_number_of_gaussians_brings_its_moves_and_sites():
+    model = scenes.tiny_model(count="variable", renderer="cpu")
+    draws = inference.sample_posterior(model, chains=2, draws=3, warmup=2)
+    extra = {"present", "inclusion", "num_gaussians"}
+    assert set(draws.sites) == {"depth", "opacity", "noise_scale"} | extra
+    present = draws.sites["present"]
+    assert torch.equal(present.sum(-1), draws.sites["num_gaussians"])
+    assert torch.equal(draws.sites["opacity"] > 0, present == 1)
+    assert draws.stats["energy"].isfinite().all()
+    for kind in ("birth_death", "merge_split", "inclusion"):
+        assert f"acceptance_rate_{kind}" in draws.stats
+
+
+@pytest.mark.parametrize("sampler", [MALAConfig(), BlockMALAConfig(), SGLDConfig()])
+def test_samplers_of_a_fixed_number_refuse_an_unknown_one(sampler):
+    model = scenes.tiny_model(count="variable")
+    with pytest.raises(ConfigError, match=f"sampler={sampler.name} .* take sampler=gibbs"):
+        kernel_of(model, sampler)

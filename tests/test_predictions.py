@@ -112,3 +112,31 @@ def test_sampled_colors_are_those_of_the_draws():
     seen = predictions.predict(model, broken, model.views)[1].array("color").block(1, 2)
     assert np.isnan(seen[0]).all()
     assert np.isfinite(seen[1]).all()
+
+
+def test_of_an_unknown_number_the_scene_holds_those_in_most_draws():
+    model = scenes.tiny_model(image_shape=(3, 3), count="variable", renderer="cpu")
+    draws = inference.sample_posterior(model, chains=2, draws=9, warmup=0)
+    present = draws.sites["present"].flatten(0, 1) == 1
+    assert present.any()
+    assert not present.all()
+    kept = present.double().mean(0) > 0.5
+    assert 0 < kept.sum() < len(kept)
+    scene = predictions.mean_scene(model, draws)
+    assert len(scene.opacities) == kept.sum()
+    for place, slot in enumerate(kept.nonzero()[:, 0].tolist()):
+        there = present[:, slot]
+        depth, opacity = (draws.sites[n].flatten(0, 1)[there, slot] for n in ("depth", "opacity"))
+        at = model.proposal.origins[slot] + depth.median() * model.proposal.directions[slot]
+        torch.testing.assert_close(scene.means[place], at)
+        torch.testing.assert_close(scene.opacities[place], opacity.double().mean().float())
+
+
+def test_predictions_show_what_is_present():
+    model = scenes.tiny_model(image_shape=(3, 3), count="variable", renderer="cpu")
+    draws = inference.sample_posterior(model, chains=2, draws=2, warmup=0)
+    blind = draws._replace(sites={**draws.sites, "present": 0 * draws.sites["present"]})
+    seen, *_ = predictions.predict(model, draws, model.views)
+    unseen, *_ = predictions.predict(model, blind, model.views)
+    assert np.abs(seen.mean).max() > 0.1
+    assert np.abs(unseen.mean).max() < 1e-9

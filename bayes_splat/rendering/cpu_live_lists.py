@@ -216,6 +216,7 @@ def to_falloffs(exponents, count):
 def build_lists(shapes, order, colors, rim, image_shape, opacity, lists):
     """Lists of the Gaussians at place 0, with room for all that may come.
 
+    Those of opacity 0 are in no list.
     ``lists`` is one thread's; shapes [place, view, gaussian, ...], order [view, 2 * gaussian].
     """
     height, width = image_shape
@@ -245,7 +246,7 @@ def build_lists(shapes, order, colors, rim, image_shape, opacity, lists):
             lists.paint[at] = 1.0
             for channel in range(3):
                 lists.paint[at + 1 + channel] = color[channel]
-            if place == 1:
+            if place == 1 or opacity[g] == 0.0:
                 continue
             shape = shapes[0, view, g]
             count = cover(shape, rim, width, view * height * width, pixels, falloffs, 0)

@@ -102,7 +102,8 @@ def sweep_sites(
         gaussians: two rows a chain, as they are and as they would be at the offered depths; their
             opacities are not looked at.
         sort_depths: keys of these rows, see ``Renderer.render``.
-        opacities: in (0, upper), before the sweep.
+        opacities: in (0, upper), before the sweep; 0: there is no such Gaussian, and it is left
+            alone.
         observed: photographs, flat over (view, height, width), for all chains or for each.
         precisions: one over the noise variance.
         log_weights: log of prior over candidate density at both depths, neighbours left out.
@@ -219,6 +220,8 @@ def _sweep_chain(chain, places, lists, entries, firsts, depths, given, opacity, 
         depths[g] = relative[0, g]
     for n in range(size):
         g = size - 1 - n if given.is_backward[chain] else n
+        if opacity[g] == 0.0:
+            continue
         lin0, lin1, prec0, prec1 = 0.0, 0.0, 0.0, 0.0
         firsts[:, 0] = 0
         for view in range(views):

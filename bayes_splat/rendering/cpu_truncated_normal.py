@@ -5,8 +5,14 @@
 
 # mypy: disable-error-code="no-untyped-def"
 import math
+from typing import NamedTuple
 
-from bayes_splat.rendering.cpu_compile import inner
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bayes_splat.rendering.cpu_compile import inner, kernel
 
 _FAR = 25.0
 """Standard deviations beyond which the tail is drawn as an exponential and corrected."""
@@ -211,3 +217,36 @@ _FAR_BOTTOM = (
     1.42151175831644588870e-7,
     2.04426310338993978564e-15,
 )
+
+
+class TruncatedDraws(NamedTuple):
+    """Draws of many truncated Normals.
+
+    Attributes:
+        values: exact draws.
+        log_mass: log of the integrals of exp(weighted o - precision o^2 / 2).
+    """
+
+    values: Float[Tensor, "*shape"]
+    log_mass: Float[Tensor, "*shape"]
+
+
+def draw_with_mass(
+    weighted: Float[Tensor, "*shape"],
+    precision: Float[Tensor, "*shape"],
+    upper: float,
+    uniform: Float[Tensor, "*shape"],
+) -> TruncatedDraws:
+    """:func:`draw_truncated_exactly` and :func:`log_truncated_mass` of many, float64."""
+    given = [v.double().contiguous().numpy().ravel() for v in (weighted, precision, uniform)]
+    found = np.empty((2, weighted.numel()))
+    _draw_all(given[0], given[1], upper, given[2], found)
+    values, log_mass = torch.from_numpy(found).reshape(2, *weighted.shape)
+    return TruncatedDraws(values, log_mass)
+
+
+@kernel
+def _draw_all(weighted, precision, upper, uniform, found):
+    for i in range(weighted.shape[0]):
+        found[0, i] = draw_truncated_exactly(weighted[i], precision[i], upper, uniform[i])
+        found[1, i] = log_truncated_mass(weighted[i], precision[i], upper)

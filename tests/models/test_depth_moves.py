@@ -147,7 +147,7 @@ def test_moves_without_shared_pixels_factorise(kind):
 def test_neighbours_that_the_prior_couples_never_move_together(is_coupled, monkeypatch):
     """Even if their footprints were too small to meet."""
 
-    def nobody_meets(model, old, new, opacity, chosen):
+    def nobody_meets(model, old, new, opacity, chosen, *groups):
         owner = torch.full((len(chosen), model.num_pixels), -1)
         return depth_moves._Claims(torch.ones_like(chosen, dtype=torch.bool), owner)
 

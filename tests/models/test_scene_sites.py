@@ -51,3 +51,24 @@ def test_pictures_show_the_colors_that_are_filled_in():
     )
     other = model.given({"harmonics": own.flip(-2)}).pictures(*place)
     torch.testing.assert_close(other, model.pictures(*place).flip(-1))
+
+
+def test_empty_slots_show_nothing():
+    model = scenes.tiny_model()
+    sites = scenes.prior_draws(model, 2)
+    present = torch.ones_like(sites["depth"])
+    present[0, :5] = present[1, 7:] = 0.0
+    place = sites["depth"], sites["opacity"]
+    shown = model.given({"present": present}).pictures(*place)
+    torch.testing.assert_close(shown, model.pictures(place[0], place[1] * present))
+    assert not torch.allclose(shown, model.pictures(*place))
+
+
+def test_presence_of_a_chain_holds_for_all_of_its_rows():
+    model = scenes.tiny_model()
+    sites = scenes.prior_draws(model, 2)
+    present = (sites["opacity"] > 0.5).double()
+    rows = sites["depth"].repeat_interleave(3, dim=0), sites["opacity"].repeat_interleave(3, dim=0)
+    filled = model.given({"present": present}).gaussians(*rows)
+    wanted = (sites["opacity"] * present).repeat_interleave(3, dim=0)
+    torch.testing.assert_close(filled.opacities.double(), wanted, rtol=1e-6, atol=0)

@@ -48,6 +48,10 @@ def test_sweeps_that_cannot_work_are_refused(options, message):
         ({"opacity_prior": [1.0, 0.0]}, "opacity_prior"),
         ({"noise_prior": [2.0, -0.1]}, "noise_prior"),
         ({"noise_prior": [2.0, 0.1, 3.0]}, "noise_prior"),
+        ({"count": "many"}, "count"),
+        ({"count_prior": [1.0, 0.0]}, "count_prior"),
+        ({"count": "variable", "prior": "smooth"}, "take model.prior=uniform or proposal"),
+        ({"count": "variable", "prior": "ihmm"}, "take model.prior=uniform or proposal"),
     ],
 )
 def test_beliefs_that_make_no_sense_are_refused(options, message):

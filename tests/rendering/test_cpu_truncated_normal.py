@@ -136,3 +136,19 @@ def test_exact_draws_invert_the_integrated_densities():
         share = 1.0 - uniform[i] if is_reflected else uniform[i]
         near_end = is_reflected and found[i] == UPPER
         assert near_end or abs(below - share) < 1e-6, (weighted[i], precision[i])
+
+
+def test_many_are_drawn_as_each_alone():
+    """Draws by the distribution function, masses by quadrature."""
+    weighted = torch.tensor([[0.0, 3.0, -40.0], [200.0, 5.0, 0.0]], dtype=torch.float64)
+    precision = torch.tensor([[0.0, 4.0, 10.0], [150.0, 100.0, 1e-14]], dtype=torch.float64)
+    uniform = torch.tensor([[0.2, 0.5, 0.9], [0.1, 0.7, 0.4]], dtype=torch.float64)
+    found = cpu_truncated_normal.draw_with_mass(weighted, precision, UPPER, uniform)
+    grid = torch.linspace(0.0, UPPER, 400_001, dtype=torch.float64)[:, None, None]
+    density = (weighted * grid - 0.5 * precision * grid**2).exp()
+    mass = torch.trapezoid(density, grid, dim=0)
+    assert torch.allclose(found.log_mass, mass.log(), atol=1e-6)
+    below = torch.where(grid <= found.values, density, torch.zeros_like(density))
+    # Where the mean lies in the upper half, uniform numbers count from above.
+    shares = torch.where(weighted > 0.5 * UPPER * precision, 1.0 - uniform, uniform)
+    assert torch.allclose(torch.trapezoid(below, grid, dim=0) / mass, shares, atol=1e-3)
