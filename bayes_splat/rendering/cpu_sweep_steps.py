@@ -1,213 +1,205 @@
-"""The steps of the compiled opacity sweep: list the pairs, composite behind them, visit, move on.
+"""The steps of the compiled opacity sweep: list what a view shows, bring pixels to a Gaussian, draw.
 
-See ``cpu_opacity_sweep`` for what T, R, S and cursors are. Arrays are flat and described there.
+See ``cpu_opacity_sweep`` for what T, R, E, strips, slots and cursors are.
 """
 
 # mypy: disable-error-code="no-untyped-def"
 import math
 
-from bayes_splat.rendering.cpu_compile import inner
-from bayes_splat.rendering.cpu_lanes import fetch, load, store
-from bayes_splat.rendering.cpu_pixel_lists import HALF_LOG2_E, exp2_negative, row_span
-from bayes_splat.rendering.cpu_quads import (
-    first_lane,
-    load_quad,
-    multiply_add,
-    store_quad,
-    subtract,
-    sum_of_channels,
-    times,
+from bayes_splat.rendering.cpu_compile import inner, leaf
+from bayes_splat.rendering.cpu_doubles import (
+    WIDTH,
+    choose,
+    fused,
+    is_any,
+    load_doubles,
+    places,
+    repeated,
+    store_doubles,
+    sum_of_lanes,
 )
-from bayes_splat.rendering.cpu_simd import LANES
+from bayes_splat.rendering.cpu_lanes import fetch, load, put, store
+from bayes_splat.rendering.cpu_pixel_lists import HALF_LOG2_E, exp2_negative, row_span
+from bayes_splat.rendering.cpu_simd import LANES, broadcast, select
+
+END = 2**31 - 1
+"""The slot behind all others."""
+
+LIGHT, REST, ERROR, PLANES = 0, 1, 4, 7
+"""Planes of the pixels: T, three channels of R, three of E; and how many there are."""
 
 _DARK = 1e-20
 """Light below which a cursor that goes back starts anew from the front of its list."""
 
+_OUTSIDE = 100.0
+"""Stands for the exponent of a pixel in a strip that is outside the ellipse."""
 
-@inner
-def list_pairs(
-    shapes,
-    order,
-    rim,
-    width,
-    offset,
-    firsts,
-    ends,
-    counts,
-    pixels,
-    positions,
-    owners,
-    falloffs,
-    exponents,
-):
-    """Write the pairs of one image, Gaussian by Gaussian, near first; count those of each pixel."""
+
+@leaf
+def list_view(shapes, order, rim, width, offset, strip, firsts, ends, pixels, owners, falloffs):
+    """Write the strips of one view, near first, from a strip on; returns the one after the last."""
     half_rim = HALF_LOG2_E * rim
     for n in range(order.shape[0]):
         g = order[n]
-        first = firsts[g]
-        at = first
         shape = shapes[g]
+        firsts[g] = strip
         of_x, of_y = HALF_LOG2_E * shape[3], HALF_LOG2_E * shape[4]
         for row in range(int(shape[5]), int(shape[6]) + 1):
             left, right, dy, middle = row_span(shape, row, rim, width)
             of_row = of_y * dy * dy
-            for column in range(left, right + 1):
-                dx = column + 0.5 - middle
-                exponent = of_row + of_x * dx * dx
-                if exponent <= half_rim:
-                    pixel = offset + row * width + column
-                    position = counts[pixel]
-                    counts[pixel] = position + 1
-                    pixels[at] = pixel
-                    positions[at] = position
-                    owners[at] = g
-                    exponents[at - first] = exponent
-                    at += 1
-        ends[g] = at
-        for i in range(0, at - first, LANES):
-            store(exponents, i, exp2_negative(load(exponents, i)))
-        for i in range(at - first):
-            falloffs[first + i] = exponents[i]
+            for column in range(left, right + 1, WIDTH):
+                dx = places() + (column + 0.5 - middle)
+                exponent = fused(of_x * dx, dx, of_row)
+                is_inside = (exponent <= half_rim) & (places() <= float(right - column))
+                put(pixels, strip, offset + row * width + column)
+                put(owners, strip, g)
+                store_doubles(falloffs, WIDTH * strip, choose(is_inside, exponent, _OUTSIDE))
+                strip += 1
+        ends[g] = strip
+        for i in range(WIDTH * firsts[g], WIDTH * strip, LANES):
+            exponent = load(falloffs, i)
+            falloff = exp2_negative(exponent)
+            store(falloffs, i, select(exponent < _OUTSIDE, falloff, broadcast(0.0)))
+    return strip
 
 
-@inner
-def composite_behind(
-    order,
-    opacity,
-    zero,
-    features,
-    start,
-    firsts,
-    ends,
-    pixels,
-    positions,
-    falloffs,
-    behind,
-    heads,
-    lists,
-    state,
+@leaf
+def link(first, end, pixels, falloffs, further, nearer, last, cursors):
+    """Hang strips behind the lists of their pixels; cursors stand at the fronts."""
+    for strip in range(first, end):
+        start = fetch(pixels, strip)
+        slots = places() + float(WIDTH * strip)
+        is_inside = load_doubles(falloffs, WIDTH * strip) > 0.0
+        before = load_doubles(last, start)
+        store_doubles(nearer, WIDTH * strip, before)
+        store_doubles(further, WIDTH * strip, repeated(float(END)))
+        store_doubles(last, start, choose(is_inside, slots, before))
+        for lane in range(WIDTH):
+            slot = WIDTH * strip + lane
+            if fetch(falloffs, slot) > 0.0:
+                front = fetch(nearer, slot)
+                if front < 0:
+                    put(cursors, start + lane, slot)
+                else:
+                    put(further, front, slot)
+
+
+@leaf
+def shine_through(first, end, opacity, color, pixels, falloffs, planes, stride, rest):
+    """Composite a Gaussian into T and three planes from ``rest`` on."""
+    for strip in range(first, end):
+        at = fetch(pixels, strip)
+        light = load_doubles(planes, at)
+        weight = light * (opacity * load_doubles(falloffs, WIDTH * strip))
+        store_doubles(planes, at, light - weight)
+        for channel in range(3):
+            place = (rest + channel) * stride + at
+            left = load_doubles(planes, place)
+            store_doubles(planes, place, fused(-weight, color[channel], left))
+
+
+@leaf
+def statistics(first, end, opacity, color, pixels, falloffs, planes, stride, slopes, used):
+    """Sums of B^2 and of B times what it has to explain; B is kept in ``slopes``.
+
+    Returns both sums, and how much of ``slopes`` is used.
+    """
+    squares, products = repeated(0.0), repeated(0.0)
+    for strip in range(first, end):
+        at = fetch(pixels, strip)
+        falloff = load_doubles(falloffs, WIDTH * strip)
+        light = load_doubles(planes, at)
+        share = falloff / (1.0 - opacity * falloff)
+        for channel in range(3):
+            place = channel * stride + at
+            error = load_doubles(planes, ERROR * stride + place)
+            here = load_doubles(planes, REST * stride + place) - error
+            slope = share * fused(light, color[channel], -here)
+            store_doubles(slopes, used, slope)
+            used += WIDTH
+            squares = fused(slope, slope, squares)
+            products = fused(slope, fused(slope, opacity, error), products)
+    return sum_of_lanes(squares), sum_of_lanes(products), used
+
+
+@leaf
+def change(first, end, difference, pixels, planes, stride, slopes, used):
+    """Take a change of opacity off E; returns how much of ``slopes`` is used."""
+    for strip in range(first, end):
+        at = ERROR * stride + fetch(pixels, strip)
+        for channel in range(3):
+            place = channel * stride + at
+            error = load_doubles(planes, place)
+            slope = load_doubles(slopes, used)
+            store_doubles(planes, place, fused(-difference, slope, error))
+            used += WIDTH
+    return used
+
+
+# ----- lists of pixels, where views see another order than that of the visits -----
+
+
+@leaf
+def step_over(
+    first, end, opacity, color, pixels, falloffs, planes, stride, further, cursors
 ):
-    """Far to near: what lies behind every pair, and every pixel's list."""
-    for n in range(order.shape[0] - 1, -1, -1):
-        g = order[n]
-        color, here = load_quad(features, start + 4 * g), opacity[zero + g]
-        for k in range(firsts[g], ends[g]):
-            pixel = fetch(pixels, k)
-            lists[fetch(heads, pixel) + fetch(positions, k)] = k
-            further = load_quad(state, 4 * pixel)
-            store_quad(behind, 4 * k, further)
-            alpha = here * fetch(falloffs, k)
-            store_quad(state, 4 * pixel, multiply_add(alpha, subtract(color, further), further))
+    """Move the cursors that stand at a Gaussian to behind it, with T and R."""
+    for strip in range(first, end):
+        at = fetch(pixels, strip)
+        slots = places() + float(WIDTH * strip)
+        falloff, cursor = load_doubles(falloffs, WIDTH * strip), load_doubles(cursors, at)
+        is_here = (falloff > 0.0) & (cursor >= slots) & (cursor <= slots)
+        onward = choose(is_here, load_doubles(further, WIDTH * strip), cursor)
+        store_doubles(cursors, at, onward)
+        light = load_doubles(planes, at)
+        weight = choose(is_here, light * (opacity * falloff), 0.0)
+        store_doubles(planes, at, light - weight)
+        for channel in range(3):
+            place = (REST + channel) * stride + at
+            left = load_doubles(planes, place)
+            store_doubles(planes, place, fused(-weight, color[channel], left))
 
 
-@inner
-def statistics(
-    first,
-    end,
-    g,
-    features,
-    start,
-    opacity,
-    zero,
-    pixels,
-    positions,
-    owners,
-    falloffs,
-    behind,
-    heads,
-    lists,
-    cursors,
-    state,
-    blank,
-    origin,
-):
-    """Sums of B^2 and of B times what it has to explain; brings the cursors to the Gaussian."""
-    color = load_quad(features, start + 4 * g)
-    squares = times(color, 0.0)
-    products = squares
-    for k in range(first, end):
-        pixel, position = fetch(pixels, k), fetch(positions, k)
-        if fetch(cursors, pixel) != position:
-            _move_cursor(
-                pixel,
-                position,
-                features,
-                start,
-                opacity,
-                zero,
-                owners,
-                falloffs,
-                behind,
-                heads,
-                lists,
-                cursors,
-                state,
-                blank,
-                origin,
-            )
-        here, further = load_quad(state, 4 * pixel), load_quad(behind, 4 * k)
-        light = first_lane(here)
-        slope = times(light * fetch(falloffs, k), subtract(color, further))
-        squares = multiply_add(slope, slope, squares)
-        products = multiply_add(slope, multiply_add(-light, further, here), products)
-    return sum_of_channels(squares), sum_of_channels(products)
+@leaf
+def is_away(strip, start, falloffs, cursors):
+    """Whether some cursor of a strip's pixels is not at the strip."""
+    slots, cursor = places() + float(WIDTH * strip), load_doubles(cursors, start)
+    is_elsewhere = (cursor < slots) | (cursor > slots)
+    return is_any(is_elsewhere & (load_doubles(falloffs, WIDTH * strip) > 0.0))
 
 
-@inner
-def step_over(first, end, color, opacity, pixels, positions, falloffs, cursors, state):
-    """Move the cursors that stand at a Gaussian to behind it."""
-    for k in range(first, end):
-        pixel, position = fetch(pixels, k), fetch(positions, k)
-        if fetch(cursors, pixel) == position:
-            cursors[pixel] = position + 1
-            here = load_quad(state, 4 * pixel)
-            weight = opacity * fetch(falloffs, k) * first_lane(here)
-            store_quad(state, 4 * pixel, multiply_add(-weight, color, here))
-
-
-@inner
-def _move_cursor(
-    pixel,
-    target,
-    features,
-    start,
-    opacity,
-    zero,
-    owners,
-    falloffs,
-    behind,
-    heads,
-    lists,
-    cursors,
-    state,
-    blank,
-    origin,
-):
-    """Walk a pixel's cursor along its list."""
-    head, place = fetch(heads, pixel), fetch(cursors, pixel)
-    here = load_quad(state, 4 * pixel)
-    if place > target:
-        further = load_quad(behind, 4 * fetch(lists, head + place - 1))
-        for step in range(place - 1, target - 1, -1):
-            k = fetch(lists, head + step)
-            g = fetch(owners, k)
-            color = load_quad(features, start + 4 * g)
-            alpha = opacity[zero + g] * fetch(falloffs, k)
-            here = multiply_add(alpha / (1.0 - alpha) * first_lane(here), color, here)
-            if step > target:
-                further = multiply_add(alpha, subtract(color, further), further)
-                store_quad(behind, 4 * fetch(lists, head + step - 1), further)
-        is_lost = first_lane(load_quad(state, 4 * pixel)) < _DARK  # cannot be divided back
-        if is_lost:
-            here = load_quad(blank, 4 * (origin + pixel))
-        place = 0 if is_lost else target
-    for step in range(place, target):
-        k = fetch(lists, head + step)
-        g = fetch(owners, k)
-        weight = opacity[zero + g] * fetch(falloffs, k) * first_lane(here)
-        here = multiply_add(-weight, load_quad(features, start + 4 * g), here)
-    store_quad(state, 4 * pixel, here)
-    cursors[pixel] = target
+@leaf
+def move_cursor(
+    pixel, target, opacity, colors, photograph, owners, falloffs, further, nearer, last, cursors,
+    planes, stride,
+):  # fmt: skip
+    """Walk a pixel's cursor along its list to a slot of it, T and R with it."""
+    slot, light = fetch(cursors, pixel), fetch(planes, pixel)
+    if slot > target and light < _DARK:  # cannot be divided back
+        light = 1.0
+        for channel in range(3):
+            put(planes, (REST + channel) * stride + pixel, photograph[pixel, channel])
+        slot = target
+        while fetch(nearer, slot) >= 0:
+            slot = fetch(nearer, slot)
+    while slot > target:
+        slot = fetch(last, pixel) if slot == END else fetch(nearer, slot)
+        g = fetch(owners, slot // WIDTH)
+        alpha = opacity[g] * fetch(falloffs, slot)
+        light /= 1.0 - alpha
+        for channel in range(3):
+            place = (REST + channel) * stride + pixel
+            put(planes, place, fetch(planes, place) + light * alpha * colors[g, channel])
+    while slot < target:
+        g = fetch(owners, slot // WIDTH)
+        weight = light * opacity[g] * fetch(falloffs, slot)
+        light -= weight
+        for channel in range(3):
+            place = (REST + channel) * stride + pixel
+            put(planes, place, fetch(planes, place) - weight * colors[g, channel])
+        slot = fetch(further, slot)
+    put(planes, pixel, light)
+    put(cursors, pixel, target)
 
 
 @inner
