@@ -15,10 +15,11 @@ scarce R - E loses digits: with eleven of them after the division by 1 - o G, wh
 more, float64 has enough.
 
 That is all where every view sees the order in which Gaussians are visited. Where some view does not
-(cameras that look in different directions), a pixel's pairs are linked near first and the pixel has
-a *cursor*: the *slot* (strip and place in it) that T and R are in front of. A visit brings the
-cursors of its pixels to its own slots and leaves them one behind. So the state is exact whatever
-the order of the visits; the nearer that is to the order of the lists, the less is walked.
+(cameras that look in different directions), every pair knows the one in front of it in its
+pixel, and the pixel has a *cursor*: the *slot* (strip and place in it) that T and R are behind. A
+visit brings the cursors of its pixels to in front of its own slots and leaves them behind. So the
+state is exact whatever the order of the visits; the nearer that is to the order of the lists, the
+less is walked.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -38,7 +39,7 @@ from bayes_splat.rendering.cpu_lanes import fetch
 from bayes_splat.rendering.cpu_pixel_lists import Array, Ellipses
 from bayes_splat.rendering.cpu_simd import LANES
 from bayes_splat.rendering.cpu_sweep_steps import (
-    END,
+    CURSOR,
     ERROR,
     PLANES,
     REST,
@@ -81,25 +82,23 @@ class _Memory(NamedTuple):
 
     Attributes:
         firsts, ends: [view, gaussian], int32, strips of every Gaussian.
-        pixels, owners: [strip], int32: first pixel over (view, height, width), and Gaussian.
+        addresses, owners: [strip], int64 and int32: of the first pixel, and Gaussian.
         falloffs: [slot], float32.
-        further, nearer: [slot], int32, neighbours in the pixel's list, END and -1 beyond it.
-        last, cursors: [pixel], int32, slots; a strip more, as strips may stick out at the end.
-        planes: flat [PLANES, pixel], float64, as long in the pixels.
+        nearer: [slot], int32, the one in front of it in the pixel's list, -1 for none.
+        planes: flat [(view, row), PLANES, column], float64; strips may stick out to the right.
         slopes: of one Gaussian, float64.
+        path: slots between a cursor and its aim, int32.
     """
 
     firsts: Array
     ends: Array
-    pixels: Array
+    addresses: Array
     owners: Array
     falloffs: Array
-    further: Array
     nearer: Array
-    last: Array
-    cursors: Array
     planes: Array
     slopes: Array
+    path: Array
 
 
 def sweep_opacities(
@@ -149,7 +148,6 @@ def sweep_opacities(
         _sweep_chains,
         chains,
         threads,
-        cameras.image_shape,
         ellipses.shapes.reshape(chains, views, size, -1),
         ellipses.rim,
         near_first,
@@ -157,7 +155,7 @@ def sweep_opacities(
         (near_first == visits[:, None]).all((1, 2)),
         visited.contiguous().numpy(),
         _colors(gaussians, cameras),
-        observed.detach().double().contiguous().numpy(),
+        _photographs(observed, cameras),
         precisions.double().contiguous().numpy(),
         uniforms.double().contiguous().numpy(),
         (upper, *prior),
@@ -166,6 +164,12 @@ def sweep_opacities(
         acceptance,
     )
     return Sweep(torch.from_numpy(after), torch.from_numpy(acceptance))
+
+
+def _photographs(observed: Float[Tensor, "chain pixel 3"], cameras: Cameras) -> Array:
+    """[chain, (view, row), column, 3], float64."""
+    rows = (len(observed), -1, cameras.image_shape[1], 3)
+    return np.asarray(observed.detach().double().reshape(rows).contiguous().numpy())
 
 
 def _colors(gaussians: Gaussians, cameras: Cameras) -> Array:
@@ -186,24 +190,19 @@ def _memory(threads: int, ellipses: Ellipses, chains: int, cameras: Cameras) -> 
     # A row of n pixels has at most n / WIDTH strips and one.
     most = (rows + ellipses.bounds // WIDTH).reshape(chains, views, size)
     strips = int(most.sum((1, 2)).max(initial=0))
+    slots = WIDTH * strips + LANES
     height, width = cameras.image_shape
-    pixels = views * height * width + WIDTH
-
-    def integers(*shape: int) -> Array:
-        return np.empty((threads, *shape), dtype=np.int32)
-
+    planes = views * height * PLANES * (width + WIDTH)
     return _Memory(
-        firsts=integers(views, size),
-        ends=integers(views, size),
-        pixels=integers(strips),
-        owners=integers(strips),
-        falloffs=np.empty((threads, WIDTH * strips + LANES), dtype=np.float32),
-        further=integers(WIDTH * strips),
-        nearer=integers(WIDTH * strips),
-        last=integers(pixels),
-        cursors=integers(pixels),
-        planes=np.empty((threads, PLANES * pixels)),
+        firsts=np.empty((threads, views, size), dtype=np.int32),
+        ends=np.empty((threads, views, size), dtype=np.int32),
+        addresses=np.empty((threads, strips + 1), dtype=np.int64),
+        owners=np.empty((threads, strips + 1), dtype=np.int32),
+        falloffs=np.empty((threads, slots), dtype=np.float32),
+        nearer=np.empty((threads, slots), dtype=np.int32),
+        planes=np.empty((threads, planes)),
         slopes=np.empty((threads, 3 * WIDTH * int(most.sum(1).max(initial=0)))),
+        path=np.empty((threads, size), dtype=np.int32),
     )
 
 
@@ -211,7 +210,6 @@ def _memory(threads: int, ellipses: Ellipses, chains: int, cameras: Cameras) -> 
 def _sweep_chains(
     progress,
     thread,
-    image_shape,
     shapes,
     rim,
     near_first,
@@ -219,7 +217,7 @@ def _sweep_chains(
     is_aligned,
     visited,
     colors,
-    observed,
+    photographs,
     precisions,
     uniforms,
     prior,
@@ -227,7 +225,7 @@ def _sweep_chains(
     opacity,
     acceptance,
 ):
-    views, size = near_first.shape[1], near_first.shape[2]
+    size, stride = near_first.shape[2], photographs.shape[2] + WIDTH
     upper, a, b = prior
     mine = _row(memory, thread)
     while True:
@@ -236,17 +234,17 @@ def _sweep_chains(
             break
         aligned = is_aligned[chain]
         _prepare(
-            image_shape, shapes[chain], rim, near_first[chain], aligned, colors[chain],
-            observed[chain], opacity[chain], mine,
+            shapes[chain], rim, near_first[chain], aligned, colors[chain], photographs[chain],
+            opacity[chain], mine,
         )  # fmt: skip
         for n in range(size):
             g = visits[chain, n]
             if not aligned and visited[chain, g]:
-                _bring_cursors(g, opacity[chain], colors[chain], observed[chain], mine)
+                _bring_cursors(g, opacity[chain], colors[chain], photographs[chain], mine)
             if visited[chain, g]:
                 current = opacity[chain, g]
                 precision, weighted = _statistics(
-                    g, current, colors[chain], precisions[chain], mine
+                    g, current, colors[chain], precisions[chain], stride, mine
                 )
                 candidate, log_ratio = draw_truncated(
                     weighted, precision, current, upper, uniforms[chain, 0, g]
@@ -256,8 +254,8 @@ def _sweep_chains(
                 acceptance[chain, g] = math.exp(min(log_ratio, 0.0))
                 if log_ratio >= 0.0 or math.log(uniforms[chain, 1, g]) < log_ratio:
                     opacity[chain, g] = candidate
-                    _change(g, candidate - current, views, mine)
-            _pass_on(g, aligned, opacity[chain, g], colors[chain], views, mine)
+                    _change(g, candidate - current, stride, mine)
+            _pass_on(g, aligned, opacity[chain, g], colors[chain], stride, mine)
         finish_item(progress, 0)
     wait_for_items(progress, 0)
 
@@ -267,80 +265,82 @@ def _row(memory, thread):
     return _Memory(
         memory.firsts[thread],
         memory.ends[thread],
-        memory.pixels[thread],
+        memory.addresses[thread],
         memory.owners[thread],
         memory.falloffs[thread],
-        memory.further[thread],
         memory.nearer[thread],
-        memory.last[thread],
-        memory.cursors[thread],
         memory.planes[thread],
         memory.slopes[thread],
+        memory.path[thread],
     )
 
 
 @inner
-def _prepare(image_shape, shapes, rim, order, aligned, colors, observed, opacity, mine):
+def _prepare(shapes, rim, order, aligned, colors, photographs, opacity, mine):
     """List all views; E from the whole picture, T and R in front of everything."""
-    height, width = image_shape
-    stride = mine.last.shape[0]
-    mine.planes[:stride] = 1.0
-    mine.last[:] = -1
-    mine.cursors[:] = END
-    for part in (REST, ERROR):
-        for pixel in range(observed.shape[0]):
-            for channel in range(3):
-                mine.planes[(part + channel) * stride + pixel] = observed[pixel, channel]
-    strip = 0
+    rows, width, _ = photographs.shape
+    stride, planes = width + WIDTH, mine.planes
+    for row in range(rows):
+        start = row * PLANES * stride
+        planes[start : start + stride] = 1.0
+        planes[start + CURSOR * stride : start + PLANES * stride] = -1.0
+        for channel in range(3):
+            for part in (REST, ERROR):
+                first = start + (part + channel) * stride
+                for column in range(width):
+                    planes[first + column] = photographs[row, column, channel]
+                planes[first + width : first + stride] = 0.0
+    strip, height = 0, rows // order.shape[0]
     for view in range(order.shape[0]):
-        firsts, ends = mine.firsts[view], mine.ends[view]
-        first = strip
+        firsts, ends, first = mine.firsts[view], mine.ends[view], strip
         strip = list_view(
-            shapes[view], order[view], rim, width, view * height * width, strip, firsts, ends,
-            mine.pixels, mine.owners, mine.falloffs,
+            shapes[view], order[view], rim, width, view * height, strip, firsts, ends,
+            mine.addresses, mine.owners, mine.falloffs,
         )  # fmt: skip
         paint = colors[view % colors.shape[0]]
         for n in range(order.shape[1]):
             g = order[view, n]
             shine_through(
-                firsts[g], ends[g], opacity[g], paint[g], mine.pixels, mine.falloffs, mine.planes,
+                firsts[g], ends[g], opacity[g], paint[g], mine.addresses, mine.falloffs, planes,
                 stride, ERROR,
             )  # fmt: skip
         if not aligned:
             link(
-                first, strip, mine.pixels, mine.falloffs, mine.further, mine.nearer, mine.last,
-                mine.cursors,
-            )  # fmt: skip
-    mine.planes[:stride] = 1.0
+                first, strip, mine.addresses, mine.falloffs, mine.nearer, planes, stride
+            )
+    for start in range(0, rows * PLANES * stride, PLANES * stride):
+        planes[start : start + stride] = 1.0
+        planes[start + CURSOR * stride : start + PLANES * stride] = -1.0
 
 
 @inner
-def _bring_cursors(g, opacity, colors, observed, mine):
+def _bring_cursors(g, opacity, colors, photographs, mine):
     """All cursors of a Gaussian's pixels to its own slots."""
+    stride = photographs.shape[1] + WIDTH
     for view in range(mine.firsts.shape[0]):
         paint = colors[view % colors.shape[0]]
         for strip in range(mine.firsts[view, g], mine.ends[view, g]):
-            start = fetch(mine.pixels, strip)
-            if not is_away(strip, start, mine.falloffs, mine.cursors):
+            address = fetch(mine.addresses, strip)
+            if not is_away(strip, address, mine.falloffs, mine.nearer, mine.planes, stride):
                 continue
-            for slot in range(WIDTH * strip, WIDTH * strip + WIDTH):
-                pixel = start + slot - WIDTH * strip
-                if fetch(mine.falloffs, slot) > 0.0 and fetch(mine.cursors, pixel) != slot:
+            for lane in range(WIDTH):
+                at, slot = address + lane, WIDTH * strip + lane
+                before, is_inside = fetch(mine.nearer, slot), fetch(mine.falloffs, slot) > 0.0
+                if is_inside and fetch(mine.planes, CURSOR * stride + at) != before:
                     move_cursor(
-                        pixel, slot, opacity, paint, observed, mine.owners, mine.falloffs,
-                        mine.further, mine.nearer, mine.last, mine.cursors, mine.planes,
-                        mine.last.shape[0],
+                        at, before, opacity, paint, photographs, mine.owners, mine.falloffs,
+                        mine.nearer, mine.planes, stride, mine.path,
                     )  # fmt: skip
 
 
 @inner
-def _statistics(g, current, colors, precisions, mine):
+def _statistics(g, current, colors, precisions, stride, mine):
     """Sums over all pixels of B^2 and of B times what it has to explain, over the variance."""
     precision, weighted, used = 0.0, 0.0, 0
     for view in range(mine.firsts.shape[0]):
         square, product, used = statistics(
             mine.firsts[view, g], mine.ends[view, g], current, colors[view % colors.shape[0], g],
-            mine.pixels, mine.falloffs, mine.planes, mine.last.shape[0], mine.slopes, used,
+            mine.addresses, mine.falloffs, mine.planes, stride, mine.slopes, used,
         )  # fmt: skip
         precision += precisions[view] * square
         weighted += precisions[view] * product
@@ -348,27 +348,27 @@ def _statistics(g, current, colors, precisions, mine):
 
 
 @inner
-def _change(g, difference, views, mine):
+def _change(g, difference, stride, mine):
     used = 0
-    for view in range(views):
+    for view in range(mine.firsts.shape[0]):
         used = change(
-            mine.firsts[view, g], mine.ends[view, g], difference, mine.pixels, mine.planes,
-            mine.last.shape[0], mine.slopes, used,
+            mine.firsts[view, g], mine.ends[view, g], difference, mine.addresses, mine.planes,
+            stride, mine.slopes, used,
         )  # fmt: skip
 
 
 @inner
-def _pass_on(g, aligned, opacity, colors, views, mine):
+def _pass_on(g, aligned, opacity, colors, stride, mine):
     """To behind the Gaussian, in all pixels that are in front of it."""
-    for view in range(views):
+    for view in range(mine.firsts.shape[0]):
         first, end = mine.firsts[view, g], mine.ends[view, g]
-        color, stride = colors[view % colors.shape[0], g], mine.last.shape[0]
+        color = colors[view % colors.shape[0], g]
         if aligned:
             shine_through(
-                first, end, opacity, color, mine.pixels, mine.falloffs, mine.planes, stride, REST
+                first, end, opacity, color, mine.addresses, mine.falloffs, mine.planes, stride, REST
             )
         else:
             step_over(
-                first, end, opacity, color, mine.pixels, mine.falloffs, mine.planes, stride,
-                mine.further, mine.cursors,
+                first, end, opacity, color, mine.addresses, mine.falloffs, mine.planes, stride,
+                mine.nearer,
             )  # fmt: skip
