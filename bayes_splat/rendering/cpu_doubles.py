@@ -1,4 +1,4 @@
-"""Eight float64 lanes: neighbouring pixels whose state must survive subtractions.
+"""Eight float64 lanes: neighbouring pixels whose distances to a centre are wanted exactly.
 
 Operators are those of ``cpu_simd``: plain IEEE arithmetic and comparisons, also with scalars.
 """
@@ -73,20 +73,6 @@ def _pointer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 
 @operation
-def load_doubles(typingctx: Any, array: Any, first: Any) -> Any:
-    """Eight neighbours of a flat array of float64, float32 or int32. No bounds are checked."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value = builder.load(_pointer(context, builder, sig, args), align=4)
-        if sig.args[0].dtype == types.float64:
-            return value
-        is_whole = isinstance(sig.args[0].dtype, types.Integer)
-        return builder.sitofp(value, _DOUBLES) if is_whole else builder.fpext(value, _DOUBLES)
-
-    return doubles(array, first), codegen
-
-
-@operation
 def store_doubles(typingctx: Any, array: Any, first: Any, value: Any) -> Any:
     """Write eight neighbours, rounded to the array's precision; whole numbers to integers."""
 
@@ -116,38 +102,6 @@ def fused(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @operation
-def repeated(typingctx: Any, value: Any) -> Any:
-    """The same number in every lane."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _widen(context, builder, sig.args[0], args[0])
-
-    return doubles(value), codegen
-
-
-@operation
-def choose(typingctx: Any, condition: Any, a: Any, b: Any) -> Any:
-    """a where the condition holds, else b."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        a, b = (_widen(context, builder, k, v) for k, v in zip(sig.args[1:], args[1:], strict=True))
-        return builder.select(args[0], a, b)
-
-    return doubles(condition, a, b), codegen
-
-
-@operation
-def is_any(typingctx: Any, condition: Any) -> Any:
-    """Whether the condition holds in some lane."""
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        bits = builder.bitcast(args[0], ir.IntType(WIDTH))
-        return builder.icmp_unsigned("!=", bits, ir.Constant(ir.IntType(WIDTH), 0))
-
-    return types.boolean(condition), codegen
-
-
-@operation
 def places(typingctx: Any) -> Any:
     """0, 1, ..., 7."""
 
@@ -157,20 +111,26 @@ def places(typingctx: Any) -> Any:
     return doubles(), codegen
 
 
-@operation
-def sum_of_lanes(typingctx: Any, a: Any) -> Any:
-    """The sum of all lanes, halves first."""
+def _of_bits(name: str, *more: Any) -> Any:
+    """A function of the truth values as bits of a byte."""
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        value, size = args[0], WIDTH
-        while size > 1:
-            size //= 2
-            kind = ir.VectorType(_INT, size)
-            low, high = (
-                builder.shuffle_vector(value, value, ir.Constant(kind, list(range(i, i + size))))
-                for i in (0, size)
-            )
-            value = builder.fadd(low, high)
-        return builder.extract_element(value, ir.Constant(_INT, 0))
+        byte = ir.IntType(WIDTH)
+        kind = ir.FunctionType(byte, [byte, *(constant.type for constant in more)])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.i{WIDTH}")
+        found = builder.call(function, [builder.bitcast(args[0], byte), *more])
+        return builder.zext(found, ir.IntType(64))
 
-    return types.float64(a), codegen
+    return codegen
+
+
+@operation
+def count_lanes(typingctx: Any, condition: Any) -> Any:
+    """In how many lanes the condition holds."""
+    return types.int64(condition), _of_bits("ctpop")
+
+
+@operation
+def first_true(typingctx: Any, condition: Any) -> Any:
+    """The first lane in which the condition holds, 8 if there is none."""
+    return types.int64(condition), _of_bits("cttz", ir.Constant(ir.IntType(1), 0))

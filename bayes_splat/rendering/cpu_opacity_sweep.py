@@ -9,17 +9,14 @@ in the opacity is therefore (design/posterior.md, section 2, where it is written
 
 and what the slope has to explain is E + o B. A draw o' changes E by -(o' - o) B; stepping over the
 Gaussian changes R by -T o' G c and T by the factor 1 - o' G. So T, R and E are all that a pixel
-carries, nothing is kept of what lies behind, and neighbours in a row are worked on together: a
-Gaussian's pixels are *strips* of eight in a row, with falloff 0 outside the ellipse. Where light is
-scarce R - E loses digits: with eleven of them after the division by 1 - o G, which is 0.001 or
-more, float64 has enough.
+carries, one cache line, and nothing is kept of what lies behind. Where light is scarce R - E loses
+digits: with thirteen left after the division by 1 - o G, which is 0.001 or more, float64 has enough.
 
 That is all where every view sees the order in which Gaussians are visited. Where some view does not
-(cameras that look in different directions), every pair knows the one in front of it in its
-pixel, and the pixel has a *cursor*: the *slot* (strip and place in it) that T and R are behind. A
-visit brings the cursors of its pixels to in front of its own slots and leaves them behind. So the
-state is exact whatever the order of the visits; the nearer that is to the order of the lists, the
-less is walked.
+(cameras that look in different directions), every pair knows the one in front of it in its pixel,
+and the pixel has a *cursor*: the pair that T and R are behind. A visit brings the cursors of its
+pixels to in front of its own pairs and leaves them behind. So the state is exact whatever the order
+of the visits; the nearer that is to the order of the lists, the less is walked.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -34,21 +31,16 @@ from torch import Tensor
 from bayes_splat import harmonics
 from bayes_splat.rendering import cpu_pixel_lists
 from bayes_splat.rendering.cpu_compile import inner, kernel
-from bayes_splat.rendering.cpu_doubles import WIDTH
-from bayes_splat.rendering.cpu_lanes import fetch
 from bayes_splat.rendering.cpu_pixel_lists import Array, Ellipses
+from bayes_splat.rendering.cpu_quads import load_quad
 from bayes_splat.rendering.cpu_simd import LANES
 from bayes_splat.rendering.cpu_sweep_steps import (
-    CURSOR,
-    ERROR,
-    PLANES,
-    REST,
-    change,
-    is_away,
+    LINE,
+    bring_cursors,
     link,
-    list_view,
+    list_pairs,
     log_beta,
-    move_cursor,
+    settle,
     shine_through,
     statistics,
     step_over,
@@ -78,25 +70,26 @@ class Sweep(NamedTuple):
 
 
 class _Memory(NamedTuple):
-    """What a thread works on, a row each. Strips are view by view, near first.
+    """What a thread works on, a row each. Pairs are view by view, near first.
 
     Attributes:
-        firsts, ends: [view, gaussian], int32, strips of every Gaussian.
-        addresses, owners: [strip], int64 and int32: of the first pixel, and Gaussian.
-        falloffs: [slot], float32.
-        nearer: [slot], int32, the one in front of it in the pixel's list, -1 for none.
-        planes: flat [(view, row), PLANES, column], float64; strips may stick out to the right.
-        slopes: of one Gaussian, float64.
-        path: slots between a cursor and its aim, int32.
+        firsts, ends: [view, gaussian], int32, pairs of every Gaussian.
+        pixels, falloffs: [pair], int32 over (view, height, width), and G, float32.
+        owners, nearer: [pair], int32: Gaussian, and the pair in front of it in its pixel or -1.
+        cursors: [pixel], int32.
+        state: [LINE * pixel], float64: T and R at the cursor, 0 and E.
+        slopes: [4 * pair of one Gaussian], float64.
+        path: pairs between a cursor and its aim, int32.
     """
 
     firsts: Array
     ends: Array
-    addresses: Array
-    owners: Array
+    pixels: Array
     falloffs: Array
+    owners: Array
     nearer: Array
-    planes: Array
+    cursors: Array
+    state: Array
     slopes: Array
     path: Array
 
@@ -148,6 +141,7 @@ def sweep_opacities(
         _sweep_chains,
         chains,
         threads,
+        cameras.image_shape,
         ellipses.shapes.reshape(chains, views, size, -1),
         ellipses.rim,
         near_first,
@@ -155,7 +149,7 @@ def sweep_opacities(
         (near_first == visits[:, None]).all((1, 2)),
         visited.contiguous().numpy(),
         _colors(gaussians, cameras),
-        _photographs(observed, cameras),
+        _quads(observed),
         precisions.double().contiguous().numpy(),
         uniforms.double().contiguous().numpy(),
         (upper, *prior),
@@ -166,43 +160,48 @@ def sweep_opacities(
     return Sweep(torch.from_numpy(after), torch.from_numpy(acceptance))
 
 
-def _photographs(observed: Float[Tensor, "chain pixel 3"], cameras: Cameras) -> Array:
-    """[chain, (view, row), column, 3], float64."""
-    rows = (len(observed), -1, cameras.image_shape[1], 3)
-    return np.asarray(observed.detach().double().reshape(rows).contiguous().numpy())
-
-
 def _colors(gaussians: Gaussians, cameras: Cameras) -> Array:
-    """[chain, view, gaussian, 3], or of one view where all see the same."""
+    """Quads [chain, (view, gaussian, 4)], of one view where all see the same."""
     if gaussians.harmonics.shape[-1] == 1:
         colors = (0.5 + harmonics.ZEROTH * gaussians.harmonics[:, None, ..., 0]).clamp_min(0.0)
     else:
         offset = gaussians.means[:, None] - cameras.extrinsics[:, None, :3, 3]
         towards = torch.nn.functional.normalize(offset, dim=-1)
         colors = harmonics.to_colors(gaussians.harmonics[:, None], towards)
-    return np.asarray(colors.detach().double().contiguous().numpy())
+    return _quads(colors)
+
+
+def _quads(colors: Float[Tensor, "chain *rows 3"]) -> Array:
+    """Rows of 1 and three channels, float64, flat a chain."""
+    quads = np.ones((*colors.shape[:-1], 4))
+    quads[..., 1:] = colors.detach().numpy()
+    return quads.reshape(len(quads), -1)
 
 
 def _memory(threads: int, ellipses: Ellipses, chains: int, cameras: Cameras) -> _Memory:
-    images, size, _ = ellipses.shapes.shape
+    images, size = ellipses.bounds.shape
     views = images // chains
-    rows = (ellipses.shapes[..., 6] - ellipses.shapes[..., 5]).astype(np.int32) + 1
-    # A row of n pixels has at most n / WIDTH strips and one.
-    most = (rows + ellipses.bounds // WIDTH).reshape(chains, views, size)
-    strips = int(most.sum((1, 2)).max(initial=0))
-    slots = WIDTH * strips + LANES
+    bounds = ellipses.bounds.reshape(chains, views, size)
+    pairs = int(bounds.sum((1, 2), dtype=np.int64).max(initial=0)) + LANES
     height, width = cameras.image_shape
-    planes = views * height * PLANES * (width + WIDTH)
+    pixels = views * height * width
+
+    def integers(*shape: int) -> Array:
+        return np.empty((threads, *shape), dtype=np.int32)
+
+    lines = np.empty(threads * LINE * pixels + LINE)
+    start = -lines.ctypes.data % 64 // 8  # at a line of the cache
     return _Memory(
-        firsts=np.empty((threads, views, size), dtype=np.int32),
-        ends=np.empty((threads, views, size), dtype=np.int32),
-        addresses=np.empty((threads, strips + 1), dtype=np.int64),
-        owners=np.empty((threads, strips + 1), dtype=np.int32),
-        falloffs=np.empty((threads, slots), dtype=np.float32),
-        nearer=np.empty((threads, slots), dtype=np.int32),
-        planes=np.empty((threads, planes)),
-        slopes=np.empty((threads, 3 * WIDTH * int(most.sum(1).max(initial=0)))),
-        path=np.empty((threads, size), dtype=np.int32),
+        firsts=integers(views, size),
+        ends=integers(views, size),
+        pixels=integers(pairs),
+        falloffs=np.empty((threads, pairs), dtype=np.float32),
+        owners=integers(pairs),
+        nearer=integers(pairs),
+        cursors=integers(pixels),
+        state=lines[start : start + threads * LINE * pixels].reshape(threads, -1),
+        slopes=np.empty((threads, 4 * int(bounds.sum(1).max(initial=0)))),
+        path=integers(size),
     )
 
 
@@ -210,6 +209,7 @@ def _memory(threads: int, ellipses: Ellipses, chains: int, cameras: Cameras) -> 
 def _sweep_chains(
     progress,
     thread,
+    image_shape,
     shapes,
     rim,
     near_first,
@@ -225,37 +225,39 @@ def _sweep_chains(
     opacity,
     acceptance,
 ):
-    size, stride = near_first.shape[2], photographs.shape[2] + WIDTH
+    views, size = near_first.shape[1], near_first.shape[2]
     upper, a, b = prior
     mine = _row(memory, thread)
     while True:
         chain = take_item(progress, 0)
         if chain >= num_items(progress, 0):
             break
-        aligned = is_aligned[chain]
+        aligned, paint = is_aligned[chain], colors[chain]
+        of_view = 4 * size if paint.shape[0] > 4 * size else 0  # from a view's colours to the next
         _prepare(
-            shapes[chain], rim, near_first[chain], aligned, colors[chain], photographs[chain],
-            opacity[chain], mine,
+            image_shape, shapes[chain], rim, near_first[chain], aligned, paint, of_view,
+            photographs[chain], opacity[chain], mine,
         )  # fmt: skip
         for n in range(size):
             g = visits[chain, n]
-            if not aligned and visited[chain, g]:
-                _bring_cursors(g, opacity[chain], colors[chain], photographs[chain], mine)
-            if visited[chain, g]:
-                current = opacity[chain, g]
-                precision, weighted = _statistics(
-                    g, current, colors[chain], precisions[chain], stride, mine
-                )
-                candidate, log_ratio = draw_truncated(
-                    weighted, precision, current, upper, uniforms[chain, 0, g]
-                )
-                if a != 1.0 or b != 1.0:
-                    log_ratio += log_beta(candidate, upper, a, b) - log_beta(current, upper, a, b)
-                acceptance[chain, g] = math.exp(min(log_ratio, 0.0))
-                if log_ratio >= 0.0 or math.log(uniforms[chain, 1, g]) < log_ratio:
-                    opacity[chain, g] = candidate
-                    _change(g, candidate - current, stride, mine)
-            _pass_on(g, aligned, opacity[chain, g], colors[chain], stride, mine)
+            if not visited[chain, g]:
+                _pass_by(g, aligned, opacity[chain, g], paint, of_view, views, mine)
+                continue
+            if not aligned:
+                _bring_cursors(g, opacity[chain], paint, of_view, photographs[chain], mine)
+            current = opacity[chain, g]
+            precision, weighted = _statistics(
+                g, current, paint, of_view, precisions[chain], views, mine
+            )
+            candidate, log_ratio = draw_truncated(
+                weighted, precision, current, upper, uniforms[chain, 0, g]
+            )
+            if a != 1.0 or b != 1.0:
+                log_ratio += log_beta(candidate, upper, a, b) - log_beta(current, upper, a, b)
+            acceptance[chain, g] = math.exp(min(log_ratio, 0.0))
+            if log_ratio >= 0.0 or math.log(uniforms[chain, 1, g]) < log_ratio:
+                opacity[chain, g] = candidate
+            _settle(g, aligned, opacity[chain, g], current, paint, of_view, views, mine)
         finish_item(progress, 0)
     wait_for_items(progress, 0)
 
@@ -265,82 +267,68 @@ def _row(memory, thread):
     return _Memory(
         memory.firsts[thread],
         memory.ends[thread],
-        memory.addresses[thread],
-        memory.owners[thread],
+        memory.pixels[thread],
         memory.falloffs[thread],
+        memory.owners[thread],
         memory.nearer[thread],
-        memory.planes[thread],
+        memory.cursors[thread],
+        memory.state[thread],
         memory.slopes[thread],
         memory.path[thread],
     )
 
 
 @inner
-def _prepare(shapes, rim, order, aligned, colors, photographs, opacity, mine):
+def _prepare(
+    image_shape, shapes, rim, order, aligned, paint, of_view, photograph, opacity, mine
+):
     """List all views; E from the whole picture, T and R in front of everything."""
-    rows, width, _ = photographs.shape
-    stride, planes = width + WIDTH, mine.planes
-    for row in range(rows):
-        start = row * PLANES * stride
-        planes[start : start + stride] = 1.0
-        planes[start + CURSOR * stride : start + PLANES * stride] = -1.0
-        for channel in range(3):
-            for part in (REST, ERROR):
-                first = start + (part + channel) * stride
-                for column in range(width):
-                    planes[first + column] = photographs[row, column, channel]
-                planes[first + width : first + stride] = 0.0
-    strip, height = 0, rows // order.shape[0]
+    height, width = image_shape
+    state, pixels = mine.state, mine.cursors.shape[0]
+    mine.cursors[:] = -1
+    for pixel in range(pixels):
+        for i in range(4):
+            state[LINE * pixel + i] = photograph[4 * pixel + i]
+    at = 0
     for view in range(order.shape[0]):
-        firsts, ends, first = mine.firsts[view], mine.ends[view], strip
-        strip = list_view(
-            shapes[view], order[view], rim, width, view * height, strip, firsts, ends,
-            mine.addresses, mine.owners, mine.falloffs,
-        )  # fmt: skip
-        paint = colors[view % colors.shape[0]]
         for n in range(order.shape[1]):
             g = order[view, n]
-            shine_through(
-                firsts[g], ends[g], opacity[g], paint[g], mine.addresses, mine.falloffs, planes,
-                stride, ERROR,
-            )  # fmt: skip
-        if not aligned:
-            link(
-                first, strip, mine.addresses, mine.falloffs, mine.nearer, planes, stride
+            first, color = at, load_quad(paint, view * of_view + 4 * g)
+            at = list_pairs(
+                shapes[view, g], rim, width, view * height * width, mine.pixels, mine.falloffs, at
             )
-    for start in range(0, rows * PLANES * stride, PLANES * stride):
-        planes[start : start + stride] = 1.0
-        planes[start + CURSOR * stride : start + PLANES * stride] = -1.0
+            mine.firsts[view, g], mine.ends[view, g] = first, at
+            shine_through(first, at, opacity[g], color, mine.pixels, mine.falloffs, state)
+            if not aligned:
+                link(first, at, g, mine.pixels, mine.owners, mine.nearer, mine.cursors)
+    mine.cursors[:] = -1
+    for pixel in range(pixels):
+        state[LINE * pixel + 4] = 0.0
+        for i in range(1, 4):
+            state[LINE * pixel + 4 + i] = state[LINE * pixel + i]
+        for i in range(4):
+            state[LINE * pixel + i] = photograph[4 * pixel + i]
 
 
 @inner
-def _bring_cursors(g, opacity, colors, photographs, mine):
-    """All cursors of a Gaussian's pixels to its own slots."""
-    stride = photographs.shape[1] + WIDTH
+def _bring_cursors(g, opacity, paint, of_view, photograph, mine):
     for view in range(mine.firsts.shape[0]):
-        paint = colors[view % colors.shape[0]]
-        for strip in range(mine.firsts[view, g], mine.ends[view, g]):
-            address = fetch(mine.addresses, strip)
-            if not is_away(strip, address, mine.falloffs, mine.nearer, mine.planes, stride):
-                continue
-            for lane in range(WIDTH):
-                at, slot = address + lane, WIDTH * strip + lane
-                before, is_inside = fetch(mine.nearer, slot), fetch(mine.falloffs, slot) > 0.0
-                if is_inside and fetch(mine.planes, CURSOR * stride + at) != before:
-                    move_cursor(
-                        at, before, opacity, paint, photographs, mine.owners, mine.falloffs,
-                        mine.nearer, mine.planes, stride, mine.path,
-                    )  # fmt: skip
+        bring_cursors(
+            mine.firsts[view, g], mine.ends[view, g], opacity, paint, view * of_view, photograph,
+            mine.pixels, mine.falloffs, mine.state, mine.owners, mine.nearer, mine.cursors,
+            mine.path,
+        )  # fmt: skip
 
 
 @inner
-def _statistics(g, current, colors, precisions, stride, mine):
+def _statistics(g, current, paint, of_view, precisions, views, mine):
     """Sums over all pixels of B^2 and of B times what it has to explain, over the variance."""
     precision, weighted, used = 0.0, 0.0, 0
-    for view in range(mine.firsts.shape[0]):
+    for view in range(views):
         square, product, used = statistics(
-            mine.firsts[view, g], mine.ends[view, g], current, colors[view % colors.shape[0], g],
-            mine.addresses, mine.falloffs, mine.planes, stride, mine.slopes, used,
+            mine.firsts[view, g], mine.ends[view, g], current,
+            load_quad(paint, view * of_view + 4 * g), mine.pixels, mine.falloffs, mine.state,
+            mine.slopes, used,
         )  # fmt: skip
         precision += precisions[view] * square
         weighted += precisions[view] * product
@@ -348,27 +336,28 @@ def _statistics(g, current, colors, precisions, stride, mine):
 
 
 @inner
-def _change(g, difference, stride, mine):
+def _settle(g, aligned, opacity, before, paint, of_view, views, mine):
     used = 0
-    for view in range(mine.firsts.shape[0]):
-        used = change(
-            mine.firsts[view, g], mine.ends[view, g], difference, mine.addresses, mine.planes,
-            stride, mine.slopes, used,
+    for view in range(views):
+        first, end = mine.firsts[view, g], mine.ends[view, g]
+        used = settle(
+            first, end, opacity, opacity - before, load_quad(paint, view * of_view + 4 * g),
+            mine.pixels, mine.falloffs, mine.state, mine.slopes, used,
         )  # fmt: skip
+        if not aligned:
+            for k in range(first, end):
+                mine.cursors[mine.pixels[k]] = k
 
 
 @inner
-def _pass_on(g, aligned, opacity, colors, stride, mine):
-    """To behind the Gaussian, in all pixels that are in front of it."""
-    for view in range(mine.firsts.shape[0]):
+def _pass_by(g, aligned, opacity, paint, of_view, views, mine):
+    for view in range(views):
         first, end = mine.firsts[view, g], mine.ends[view, g]
-        color = colors[view % colors.shape[0], g]
+        color = load_quad(paint, view * of_view + 4 * g)
         if aligned:
-            shine_through(
-                first, end, opacity, color, mine.addresses, mine.falloffs, mine.planes, stride, REST
-            )
+            shine_through(first, end, opacity, color, mine.pixels, mine.falloffs, mine.state)
         else:
             step_over(
-                first, end, opacity, color, mine.addresses, mine.falloffs, mine.planes, stride,
-                mine.nearer,
+                first, end, opacity, color, mine.pixels, mine.falloffs, mine.state, mine.nearer,
+                mine.cursors,
             )  # fmt: skip
