@@ -31,10 +31,12 @@ from torch import Tensor
 from bayes_splat import harmonics
 from bayes_splat.rendering import cpu_pixel_lists
 from bayes_splat.rendering.cpu_compile import inner, kernel
-from bayes_splat.rendering.cpu_pixel_lists import Array, Ellipses
+from bayes_splat.rendering.cpu_lanes import prefetch
+from bayes_splat.rendering.cpu_pixel_lists import ELLIPSE, Array, Ellipses
 from bayes_splat.rendering.cpu_quads import load_quad
 from bayes_splat.rendering.cpu_simd import LANES
 from bayes_splat.rendering.cpu_sweep_steps import (
+    AHEAD,
     LINE,
     bring_cursors,
     link,
@@ -44,6 +46,7 @@ from bayes_splat.rendering.cpu_sweep_steps import (
     shine_through,
     statistics,
     step_over,
+    to_falloffs,
 )
 from bayes_splat.rendering.cpu_threads import (
     finish_item,
@@ -55,6 +58,11 @@ from bayes_splat.rendering.cpu_threads import (
 from bayes_splat.rendering.cpu_truncated_normal import draw_truncated
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians
+
+
+_AHEAD = 8
+"""Gaussians between the one at work and the one whose numbers are asked for: near first they lie
+anywhere in memory."""
 
 
 class Sweep(NamedTuple):
@@ -182,7 +190,7 @@ def _memory(threads: int, ellipses: Ellipses, chains: int, cameras: Cameras) -> 
     images, size = ellipses.bounds.shape
     views = images // chains
     bounds = ellipses.bounds.reshape(chains, views, size)
-    pairs = int(bounds.sum((1, 2), dtype=np.int64).max(initial=0)) + LANES
+    pairs = int(bounds.sum((1, 2), dtype=np.int64).max(initial=0)) + max(LANES, AHEAD)
     height, width = cameras.image_shape
     pixels = views * height * width
 
@@ -240,6 +248,10 @@ def _sweep_chains(
         )  # fmt: skip
         for n in range(size):
             g = visits[chain, n]
+            later = visits[chain, min(n + _AHEAD, size - 1)]
+            _ask_for(later, opacity[chain], paint, of_view, mine)
+            prefetch(uniforms[chain, 0], later)
+            prefetch(acceptance[chain], later)
             if not visited[chain, g]:
                 _pass_by(g, aligned, opacity[chain, g], paint, of_view, views, mine)
                 continue
@@ -279,6 +291,19 @@ def _row(memory, thread):
 
 
 @inner
+def _ask_for(g, opacity, paint, of_view, mine):
+    """What is read of a Gaussian soon."""
+    prefetch(opacity, g)
+    prefetch(paint, 4 * g)
+    size = mine.firsts.shape[1]
+    for view in range(mine.firsts.shape[0]):
+        prefetch(mine.firsts, view * size + g)
+        prefetch(mine.ends, view * size + g)
+        if of_view:
+            prefetch(paint, view * of_view + 4 * g)
+
+
+@inner
 def _prepare(
     image_shape, shapes, rim, order, aligned, paint, of_view, photograph, opacity, mine
 ):
@@ -289,18 +314,29 @@ def _prepare(
     for pixel in range(pixels):
         for i in range(4):
             state[LINE * pixel + i] = photograph[4 * pixel + i]
-    at = 0
+    at, size = 0, order.shape[1]
     for view in range(order.shape[0]):
-        for n in range(order.shape[1]):
+        ellipses = shapes[view]
+        for n in range(size):
             g = order[view, n]
-            first, color = at, load_quad(paint, view * of_view + 4 * g)
+            ahead = ELLIPSE * order[view, min(n + _AHEAD, size - 1)]
+            prefetch(ellipses, ahead)
+            prefetch(ellipses, ahead + ELLIPSE - 1)
+            mine.firsts[view, g] = at
             at = list_pairs(
-                shapes[view, g], rim, width, view * height * width, mine.pixels, mine.falloffs, at
+                ellipses[g], rim, width, view * height * width, mine.pixels, mine.falloffs, at
             )
-            mine.firsts[view, g], mine.ends[view, g] = first, at
-            shine_through(first, at, opacity[g], color, mine.pixels, mine.falloffs, state)
+            mine.ends[view, g] = at
+    to_falloffs(mine.falloffs, 0, at)
+    for view in range(order.shape[0]):
+        for n in range(size):
+            g = order[view, n]
+            _ask_for(order[view, min(n + _AHEAD, size - 1)], opacity, paint, of_view, mine)
+            first, end = mine.firsts[view, g], mine.ends[view, g]
+            color = load_quad(paint, view * of_view + 4 * g)
+            shine_through(first, end, opacity[g], color, mine.pixels, mine.falloffs, state)
             if not aligned:
-                link(first, at, g, mine.pixels, mine.owners, mine.nearer, mine.cursors)
+                link(first, end, g, mine.pixels, mine.owners, mine.nearer, mine.cursors)
     mine.cursors[:] = -1
     for pixel in range(pixels):
         state[LINE * pixel + 4] = 0.0

@@ -16,7 +16,7 @@ from bayes_splat.rendering.cpu_doubles import (
     places,
     store_doubles,
 )
-from bayes_splat.rendering.cpu_lanes import fetch, load, put, store
+from bayes_splat.rendering.cpu_lanes import fetch, load, prefetch, put, store
 from bayes_splat.rendering.cpu_pixel_lists import HALF_LOG2_E, SLACK, exp2_negative, row_span
 from bayes_splat.rendering.cpu_quads import (
     first_lane,
@@ -35,6 +35,9 @@ LINE = 8
 _ERROR = 4
 """Where the second quad of a pixel is."""
 
+AHEAD = 32
+"""Pairs between the one at work and the one whose pixel is asked for: it comes from afar."""
+
 _DARK = 1e-20
 """Light below which a cursor that goes back starts anew from the front of its list."""
 
@@ -43,9 +46,9 @@ _DARK = 1e-20
 def list_pairs(shape, rim, width, offset, pixels, falloffs, at):
     """Write the pairs of one Gaussian in one view from ``at`` on; returns the end.
 
-    What covers few columns is tried in the same columns in every row, which saves their ends.
+    Falloffs are still exponents of two, for ``to_falloffs`` to turn over when all are there. What covers few columns is tried in the same columns in every row, which saves their ends.
     """
-    first, half_rim = at, HALF_LOG2_E * rim
+    half_rim = HALF_LOG2_E * rim
     of_x, of_y = HALF_LOG2_E * shape[3], HALF_LOG2_E * shape[4]
     reach = math.sqrt(rim * (1.0 / shape[3] + shape[2] * shape[2] / shape[4])) + SLACK
     left = int(max(math.ceil(shape[0] - reach - 0.5), 0.0))
@@ -67,9 +70,14 @@ def list_pairs(shape, rim, width, offset, pixels, falloffs, at):
             store_doubles(falloffs, at, fused(of_x * dx, dx, of_row))
             store_doubles(pixels, at, places() + float(offset + row * width + column + start))
             at += count_lanes(is_inside)
-    for i in range(first, at, LANES):
-        store(falloffs, i, exp2_negative(load(falloffs, i)))
     return at
+
+
+@leaf
+def to_falloffs(falloffs, first, end):
+    """Exponents of two to falloffs; what lies behind them is scratch."""
+    for i in range(first, end, LANES):
+        store(falloffs, i, exp2_negative(load(falloffs, i)))
 
 
 @leaf
@@ -86,6 +94,7 @@ def link(first, end, g, pixels, owners, nearer, cursors):
 def shine_through(first, end, opacity, color, pixels, falloffs, state):
     """Composite a Gaussian in all its pixels."""
     for k in range(first, end):
+        prefetch(state, LINE * fetch(pixels, k + AHEAD))
         place = LINE * fetch(pixels, k)
         here = load_quad(state, place)
         weight = opacity * fetch(falloffs, k) * first_lane(here)
@@ -111,6 +120,7 @@ def statistics(first, end, opacity, color, pixels, falloffs, state, slopes, used
     squares = times(color, 0.0)
     products = squares
     for k in range(first, end):
+        prefetch(state, LINE * fetch(pixels, k + AHEAD))
         place, falloff = LINE * fetch(pixels, k), fetch(falloffs, k)
         here, error = load_quad(state, place), load_quad(state, place + _ERROR)
         away = subtract(multiply_add(first_lane(here), color, error), here)
