@@ -9,8 +9,8 @@ in the opacity is therefore (design/posterior.md, section 2, where it is written
 
 and what the slope has to explain is E + o B. A draw o' changes E by -(o' - o) B; stepping over the
 Gaussian changes R by -T o' G c and T by the factor 1 - o' G. So T, R and E are all that a pixel
-carries, one cache line, and nothing is kept of what lies behind. Where light is scarce R - E loses
-digits: with thirteen left after the division by 1 - o G, which is 0.001 or more, float64 has enough.
+carries, one cache line, and nothing is kept of what lies behind. The division by 1 - o G, which is
+0.001 or more, costs R - E up to three digits: float64 has them to spare, float32 would not.
 
 That is all where every view sees the order in which Gaussians are visited. Where some view does not
 (cameras that look in different directions), every pair knows the one in front of it in its pixel,
@@ -58,7 +58,6 @@ from bayes_splat.rendering.cpu_threads import (
 from bayes_splat.rendering.cpu_truncated_normal import draw_truncated
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians
-
 
 _AHEAD = 8
 """Gaussians between the one at work and the one whose numbers are asked for: near first they lie
@@ -304,9 +303,7 @@ def _ask_for(g, opacity, paint, of_view, mine):
 
 
 @inner
-def _prepare(
-    image_shape, shapes, rim, order, aligned, paint, of_view, photograph, opacity, mine
-):
+def _prepare(image_shape, shapes, rim, order, aligned, paint, of_view, photograph, opacity, mine):
     """List all views; E from the whole picture, T and R in front of everything."""
     height, width = image_shape
     state, pixels = mine.state, mine.cursors.shape[0]

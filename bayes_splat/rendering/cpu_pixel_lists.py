@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayes_splat.rendering import reference
+from bayes_splat.rendering import cpu_engine, reference
 from bayes_splat.rendering.cpu_compile import inner, kernel
 from bayes_splat.rendering.cpu_simd import ROUNDER, fma, times_power_of_two
 from bayes_splat.rendering.cpu_threads import (
@@ -23,7 +23,7 @@ from bayes_splat.rendering.cpu_threads import (
     take_item,
     wait_for_items,
 )
-from bayes_splat.rendering.projection import FRUSTUM_MARGIN, project
+from bayes_splat.rendering.projection import project
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians
 
@@ -89,7 +89,7 @@ def find_ellipses(
         len(is_bad),
         threads,
         *world,
-        _pack(cameras),
+        cpu_engine.pack_cameras(cameras, np.float64),
         (height, width),
         (settings.low_pass, settings.near_plane, rim),
         shapes,
@@ -101,23 +101,6 @@ def find_ellipses(
         reference.require_finite(gaussians)
         reference.require_finite_ellipses(gaussians, project(gaussians, cameras, settings))
     return Ellipses(shapes, depths, bounds, rim, settings.threshold)
-
-
-def _pack(cameras: Cameras) -> Array:
-    """[view, 20]: rotation by rows, centre, focal lengths, principal point, ends of x/z and y/z."""
-    packed = np.empty((len(cameras), 20))
-    extrinsics = cameras.extrinsics.detach().double().numpy()
-    intrinsics = cameras.intrinsics.detach().double().numpy()
-    packed[:, :9] = extrinsics[:, :3, :3].reshape(-1, 9)
-    packed[:, 9:12] = extrinsics[:, :3, 3]
-    height, width = cameras.image_shape
-    for axis, extent in enumerate((width, height)):
-        focal, centre = intrinsics[:, axis, axis], intrinsics[:, axis, 2]
-        margin = FRUSTUM_MARGIN * 0.5 * extent / focal
-        packed[:, 12 + axis], packed[:, 14 + axis] = focal, centre
-        packed[:, 16 + 2 * axis] = -centre / focal - margin
-        packed[:, 17 + 2 * axis] = (extent - centre) / focal + margin
-    return packed
 
 
 @kernel

@@ -46,7 +46,8 @@ _DARK = 1e-20
 def list_pairs(shape, rim, width, offset, pixels, falloffs, at):
     """Write the pairs of one Gaussian in one view from ``at`` on; returns the end.
 
-    Falloffs are still exponents of two, for ``to_falloffs`` to turn over when all are there. What covers few columns is tried in the same columns in every row, which saves their ends.
+    Falloffs are still exponents of two, for ``to_falloffs`` to turn over when all are there. What
+    covers few columns is tried in the same columns in every row, which saves their ends.
     """
     half_rim = HALF_LOG2_E * rim
     of_x, of_y = HALF_LOG2_E * shape[3], HALF_LOG2_E * shape[4]
