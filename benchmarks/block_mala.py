@@ -58,7 +58,10 @@ def scene(side: int, seed: int = 0) -> tuple[SplatModel, dict[str, Tensor]]:
     # Waves of the same length in pixels whatever the picture's size.
     generator = torch.Generator().manual_seed(seed)
     x, y = geometry.pixel_centres((side, side)).T.repeat(1, 2).float()
-    wave = torch.sin(2 * math.pi * x / 40) * torch.sin(2 * math.pi * y / 32)
+    # Where they begin is drawn: what is whole in a small picture lies in its middle, and must not
+    # see the same slope in every scene.
+    first, second = torch.rand(2, generator=generator).tolist()
+    wave = torch.sin(2 * math.pi * (x / 40 + first)) * torch.sin(2 * math.pi * (y / 32 + second))
     bucket = (BUCKETS * (0.5 + 0.2 * wave)).long()
     probabilities = torch.full((len(origins), BUCKETS), 1e-6)
     probabilities[torch.arange(len(origins)), bucket] = 1.0
