@@ -10,8 +10,9 @@ and HMC one chain each from a state that the default sampler has reached, so tha
 burn-in. Warmup is not counted for any of them; neither is rendering target pixels.
 
 A quantity that never moved, or of which there are too few draws to tell, has 0 effective draws.
-NUTS and HMC move on the gradient alone, and the posterior jumps wherever the depth order changes:
-see the share of draws that differ from the one before, and how far depths came.
+A chain that has only crept has one or two all the same, however long it ran: "spread" is the median
+over quantities of its standard deviation over that of the default sampler's draws, and where that
+is small the figures of the row flatter it. HMC takes the step size that NUTS has found.
 """
 
 import argparse
@@ -52,6 +53,7 @@ class Record:
         seconds: of CPU time, warmup not counted.
         renders: of one chain's context views.
         note: what one should know.
+        step_size: of a kernel of Pyro's, adapted.
     """
 
     draws: list[Tensor] = field(default_factory=list)
@@ -59,6 +61,7 @@ class Record:
     seconds: float = 0.0
     renders: float = 0.0
     note: str = ""
+    step_size: float = 0.1
 
     def stacked(self) -> np.ndarray:
         """[chain, draw, quantity]."""
@@ -152,8 +155,9 @@ def run_pyro(
         clock["last"] = time.process_time()
 
     pyro.set_rng_seed(seed)
+    kernel = make(task.model)
     mcmc = MCMC(
-        make(task.model),
+        kernel,
         num_samples=1_000_000,
         warmup_steps=warmup,
         initial_params={site: value[0] for site, value in start.items()},
@@ -162,6 +166,7 @@ def run_pyro(
     )
     with suppress(TimeUp):
         mcmc.run()
+    record.step_size = float(kernel.step_size)
     record.note = record.note or f"warmup {clock['warmup']:.0f} s"
     return record
 
@@ -171,6 +176,14 @@ def effective(record: Record, kept: np.ndarray) -> np.ndarray:
     if len(record.draws) < 4:
         return np.zeros(int(kept.sum()))
     return np.nan_to_num(convergence.ess_bulk(record.stacked()[..., kept]))
+
+
+def spread(record: Record, reference: Record, kept: np.ndarray) -> float:
+    """Median over quantities of a chain's standard deviation over that of another sampler's."""
+    if len(record.draws) < 2:
+        return 0.0
+    deviation, whole = (r.stacked()[..., kept].std((0, 1)) for r in (record, reference))
+    return float(np.median(deviation / whole))
 
 
 def movement(record: Record) -> tuple[float, float]:
@@ -191,28 +204,34 @@ def main() -> None:
         "--depth", type=int, default=6, help="log2 of NUTS's most and of HMC's leapfrog steps"
     )
     parser.add_argument("--pixels", type=int, default=256, help="watched, over all targets")
-    parser.add_argument("--samplers", nargs="+", default=["NUTS", "HMC"])
     parser.add_argument("--set", action="append", default=[], help="an option of reconstruct")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     config, _ = compose_config([f"resolution={arguments.resolution}", *arguments.set])
     task = task_of(config, arguments.pixels)
+    samplers = ("NUTS", "HMC")
     kernels: dict[str, Callable[..., Any]] = {
         "NUTS": lambda model: NUTS(model, step_size=0.1, max_tree_depth=arguments.depth),
-        "HMC": lambda model: HMC(model, step_size=0.1, num_steps=2**arguments.depth),
+        "HMC": lambda model: HMC(
+            model,
+            step_size=records["NUTS"].step_size,
+            num_steps=2**arguments.depth,
+            adapt_step_size=False,
+            adapt_mass_matrix=False,
+        ),
     }
-    records = {}
+    records: dict[str, Record] = {}
     records["default"], end = run_default(task, config, arguments.seconds, arguments.warmup)
     kept = records["default"].stacked().std((0, 1)) > STILL
     print(f"{len(task.model.proposal):,} Gaussians, prior {config.model.prior}, ", end="")
     print(f"{int(kept.sum()):,} of {len(kept):,} quantities move")
     print(
         "| sampler | draws | CPU s | renders a draw | draws that moved % | step of disparity, 1e-3 "
-        "| least ESS | median ESS | least ESS/s | median ESS/s | |"
+        "| spread % | least ESS | median ESS | least ESS/s | median ESS/s | |"
     )
-    print("|---" * 11 + "|")
+    print("|---" * 12 + "|")
     rates = {}
-    for name in ("default", *arguments.samplers):
+    for name in ("default", *samplers):
         if name != "default":
             one = {site: value[:1] for site, value in end.items()}
             records[name] = run_pyro(
@@ -229,13 +248,14 @@ def main() -> None:
             f"{record.renders / max(len(record.draws), 1):.0f}",
             f"{100 * moved:.0f}",
             f"{1e3 * step:.2f}",
+            f"{100 * spread(record, records['default'], kept):.0f}",
             f"{ess.min():.1f}",
             f"{np.median(ess):.1f}",
             *(f"{rate:.4f}" for rate in rates[name]),
             record.note,
         )
         print("| " + " | ".join(cells) + " |", flush=True)
-    for name in arguments.samplers:
+    for name in samplers:
         with np.errstate(divide="ignore", invalid="ignore"):
             least, median = rates["default"] / rates[name]
         print(f"default over {name}: {least:.3g} times the least ESS/s, {median:.3g} the median")
