@@ -357,7 +357,7 @@ def _work(threads: int) -> Array:
 
 def pack_cameras(cameras: Cameras, dtype: type = np.float32) -> Array:
     """One row a camera, see ``cpu_geometry.CAMERA``."""
-    packed = np.empty((len(cameras), CAMERA), dtype=dtype)
+    packed: Array = np.empty((len(cameras), CAMERA), dtype=dtype)
     height, width = cameras.image_shape
     poses, lenses = (
         t.detach().to(torch.float64).contiguous().numpy()
