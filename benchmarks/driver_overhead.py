@@ -10,19 +10,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 from unittest import mock
 
 import torch
 from torch import Tensor
 
-from bayes_splat import geometry, harmonics
+from bayes_splat import geometry, harmonics, inference
 from bayes_splat.models.bucket_offsets import BucketOffsets, OffsetTarget
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.splat_model import SplatModel
-from bayes_splat.rendering import cpu_squared_errors
+from bayes_splat.rendering import cpu_engine, cpu_squared_errors, cpu_threads
 from bayes_splat.rendering.renderer import Renderer, make_renderer
+from bayes_splat.sampler_config import GibbsConfig
 from bayes_splat.samplers import langevin, metropolis, positions
 from bayes_splat.samplers.mala import MALA, MALAState
 from bayes_splat.samplers.positions import make_generators
@@ -216,6 +217,42 @@ def main(side: int) -> None:
     inside = MALA(offsets.given(position), step_size=1e-7)
     steps = measure(inside, inside.init(offsets.extract(position)), watch, is_warmup=False)
     report("MALA inside the buckets", steps)
+    report_default(replace(model, renderer=make_renderer("cpu")), target)
+
+
+def report_default(model: SplatModel, target: PyroTarget) -> None:
+    """The composed default: what its step costs outside compiled code."""
+    plain = cpu_threads.run_pass
+    watch = Stopwatch()
+
+    def run_pass(kernel: Any, *args: Any) -> None:
+        with watch.part(kernel.__name__):
+            plain(kernel, *args)
+
+    generators = make_generators(1, CHAINS)
+    kernel = inference.make_kernel(model, target, GibbsConfig())
+    state = kernel.init(inference.starting_position(model, target, generators))
+    rows = []
+    # ``run_items`` calls it too.
+    with (
+        mock.patch.object(cpu_threads, "run_pass", run_pass),
+        mock.patch.object(cpu_engine, "run_pass", run_pass),
+    ):
+        for _ in range(5):
+            watch.seconds = {}
+            with watch.part("driver"):
+                state, _ = kernel.step(generators, state)
+            rows.append(watch.seconds)
+    wholes = [sum(row.values()) for row in rows[1:]]
+    shares = [row["driver"] / whole for row, whole in zip(rows[1:], wholes, strict=True)]
+    print(
+        f"\nThe default sampler: {1e3 * statistics.median(wholes):.0f} ms a step, of which", end=""
+    )
+    print(f" outside compiled code {statistics.median(shares):.1%}")
+    for name in sorted(rows[-1], key=lambda n: -rows[-1][n]):
+        print(
+            f"  {name:30} {1e3 * statistics.median(row.get(name, 0.0) for row in rows[1:]):7.2f} ms"
+        )
 
 
 if __name__ == "__main__":

@@ -3,13 +3,18 @@
 Two context views of 128x128 with a Gaussian a pixel (32,768), one chain, one thread, CPU time. The
 sweep and a render with gradient (forward and backward of both views, CPU engine) run alternately in
 one process; the ratio is the median of the ratios of the rounds. Bar: at most 3 renders.
+
+"turned" is the same with a second camera that is turned about its vertical axis, so many radians:
+then the depths of the two views do not rise together, and the sweep has to walk in lists.
 """
 
+import math
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import render
@@ -62,13 +67,23 @@ def stages(record: dict[str, list[float]]) -> Iterator[None]:
         cpu_opacity_sweep.run_items = cpu_pixel_lists.run_items = plain
 
 
+def turned(scene: render.Scene, angle: float) -> render.Scene:
+    """The scene with the second camera turned."""
+    gaussians, cameras = scene
+    extrinsics = cameras.extrinsics.clone()
+    c, s = math.cos(angle), math.sin(angle)
+    extrinsics[1, :3, :3] = torch.tensor([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
+    return gaussians, replace(cameras, extrinsics=extrinsics)
+
+
 def main() -> None:
     torch.set_num_threads(1)
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 128
-    scene = render.pixel_aligned(1, size, size, views=2)
-    draw = render.engine(scene, RenderSettings())
-    print("fraction  render ms  sweep ms  ratio")
-    for fraction in (1.0, 0.5):
+    plain = render.pixel_aligned(1, size, size, views=2)
+    print("turned  fraction  render ms  sweep ms  ratio")
+    for angle, fraction in ((0.0, 1.0), (0.0, 0.5), (0.05, 1.0), (0.3, 1.0)):
+        scene = turned(plain, angle)
+        draw = render.engine(scene, RenderSettings())
         sweep = make_sweep(scene, fraction)
         renders, sweeps, record = [], [], {}
         with stages(record):
@@ -79,7 +94,8 @@ def main() -> None:
                 sweeps.append(time.process_time() - start)
         ratio = statistics.median(b / a for a, b in zip(renders[1:], sweeps[1:], strict=True))
         middle = [1e3 * statistics.median(times[1:]) for times in (renders, sweeps)]
-        print(f"{fraction:8.2f}  {middle[0]:9.1f}  {middle[1]:8.1f}  {ratio:5.2f}  ", end="")
+        print(f"{angle:6.2f}  {fraction:8.2f}  {middle[0]:9.1f}  {middle[1]:8.1f}", end="")
+        print(f"  {ratio:5.2f}  ", end="")
         print(*(f"{k} {1e3 * statistics.median(v):.1f}" for k, v in record.items()))
 
 

@@ -73,13 +73,16 @@ def _normals(generators: Generators, size: int) -> Float[Tensor, "chain size"]:
     In whole arrays that is twice as fast as ``torch.randn``, which makes them one by one.
     """
     half = -(-size // 2)
-    uniform = torch.stack(
-        [torch.rand(2, half, generator=g, dtype=torch.float64) for g in generators]
-    )
-    # Uniform numbers lie in [0, 1): one minus them has a logarithm.
-    radius = (1.0 - uniform[:, 0]).log_().mul_(-2.0).sqrt_()
-    angle = uniform[:, 1] * (2.0 * math.pi)
-    return torch.cat([angle.cos().mul_(radius), angle.sin_().mul_(radius)], dim=1)[:, :size]
+    uniform = torch.empty(2, len(generators), half, dtype=torch.float64)
+    result = torch.empty(len(generators), 2 * half, dtype=torch.float64)
+    # Row by row, so that what is at work stays near the processor.
+    for radius, angle, row, generator in zip(*uniform, result, generators, strict=True):
+        # Uniform numbers lie in [0, 1): one minus them has a logarithm.
+        radius.uniform_(generator=generator).neg_().add_(1.0).log_().mul_(-2.0).sqrt_()
+        angle.uniform_(generator=generator).mul_(2.0 * math.pi)
+        torch.mul(angle.cos(), radius, out=row[:half])
+        torch.mul(angle.sin_(), radius, out=row[half:])
+    return result[:, :size]
 
 
 def rand(generators: Generators) -> Float[Tensor, " chain"]:

@@ -355,9 +355,9 @@ def _work(threads: int) -> Array:
     return memory[start : start + threads * stride].reshape(threads, stride)
 
 
-def pack_cameras(cameras: Cameras) -> Array:
+def pack_cameras(cameras: Cameras, dtype: type = np.float32) -> Array:
     """One row a camera, see ``cpu_geometry.CAMERA``."""
-    packed = np.empty((len(cameras), CAMERA), dtype=np.float32)
+    packed: Array = np.empty((len(cameras), CAMERA), dtype=dtype)
     height, width = cameras.image_shape
     poses, lenses = (
         t.detach().to(torch.float64).contiguous().numpy()

@@ -1,15 +1,22 @@
 """Exact draws of opacities, one Gaussian after another, compiled.
 
-With T the light in front of a Gaussian at a pixel, R the photograph minus the colour composited in
-front, and S the colour composited behind it (as if nothing were in front), the pixel's slope in the
-opacity is B = G T (c - S), and what the slope has to explain is R - T S (design/posterior.md,
-section 2).
+At a pixel, with T the light in front of a Gaussian and R the photograph minus the colour composited
+in front, with E the photograph minus the whole picture, the light that comes from the Gaussian and
+from all behind it is R - E. With G its falloff, o its opacity and c its colour, the pixel's slope
+in the opacity is therefore (design/posterior.md, section 2, where it is written G T (c - S))
 
-Every pixel has a *cursor* in its list. T and R are those in front of the cursor; each pair keeps
-the S behind it, up to date for all pairs from the one before the cursor on. A visit brings the
-cursors of its pixels to its own pairs and leaves them one step behind. So the state is exact
-whatever the order of the visits; and when that is near first, as the lists are, cursors walk down
-their lists once and a pair costs the same however long the list is.
+    B = G (T c - (R - E)) / (1 - o G),
+
+and what the slope has to explain is E + o B. A draw o' changes E by -(o' - o) B; stepping over the
+Gaussian changes R by -T o' G c and T by the factor 1 - o' G. So T, R and E are all that a pixel
+carries, one cache line, and nothing is kept of what lies behind. The division by 1 - o G, which is
+0.001 or more, costs R - E up to three digits: float64 has them to spare, float32 would not.
+
+That is all where every view sees the order in which Gaussians are visited. Where some view does not
+(cameras that look in different directions), every pair knows the one in front of it in its pixel,
+and the pixel has a *cursor*: the pair that T and R are behind. A visit brings the cursors of its
+pixels to in front of its own pairs and leaves them behind. So the state is exact whatever the order
+of the visits; the nearer that is to the order of the lists, the less is walked.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -23,16 +30,23 @@ from torch import Tensor
 
 from bayes_splat import harmonics
 from bayes_splat.rendering import cpu_pixel_lists
-from bayes_splat.rendering.cpu_compile import kernel
-from bayes_splat.rendering.cpu_pixel_lists import Array
+from bayes_splat.rendering.cpu_compile import inner, kernel
+from bayes_splat.rendering.cpu_lanes import prefetch
+from bayes_splat.rendering.cpu_pixel_lists import ELLIPSE, Array, Ellipses
 from bayes_splat.rendering.cpu_quads import load_quad
 from bayes_splat.rendering.cpu_simd import LANES
 from bayes_splat.rendering.cpu_sweep_steps import (
-    composite_behind,
+    AHEAD,
+    LINE,
+    bring_cursors,
+    link,
     list_pairs,
     log_beta,
+    settle,
+    shine_through,
     statistics,
     step_over,
+    to_falloffs,
 )
 from bayes_splat.rendering.cpu_threads import (
     finish_item,
@@ -44,6 +58,10 @@ from bayes_splat.rendering.cpu_threads import (
 from bayes_splat.rendering.cpu_truncated_normal import draw_truncated
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians
+
+_AHEAD = 8
+"""Gaussians between the one at work and the one whose numbers are asked for: near first they lie
+anywhere in memory."""
 
 
 class Sweep(NamedTuple):
@@ -59,31 +77,28 @@ class Sweep(NamedTuple):
 
 
 class _Memory(NamedTuple):
-    """What a thread works on, a row each: pairs Gaussian by Gaussian, and lists of pixels.
+    """What a thread works on, a row each. Pairs are view by view, near first.
 
     Attributes:
-        behind: [4 * pair], S after a number without meaning.
-        falloffs, pixels, owners: [pair], G, pixel over (view, height, width), Gaussian.
-        positions: [pair], place in the pixel's list, 0 in front.
-        firsts, ends: pairs of every [gaussian * view].
-        heads, lists: [pixel + 1] and [pair]; pairs pixel by pixel, near first.
-        cursors: [pixel].
-        state: [4 * pixel], T and R at the cursor.
-        exponents: [pair of one Gaussian].
+        firsts, ends: [view, gaussian], int32, pairs of every Gaussian.
+        pixels, falloffs: [pair], int32 over (view, height, width), and G, float32.
+        owners, nearer: [pair], int32: Gaussian, and the pair in front of it in its pixel or -1.
+        cursors: [pixel], int32.
+        state: [LINE * pixel], float64: T and R at the cursor, 0 and E.
+        slopes: [4 * pair of one Gaussian], float64.
+        path: pairs between a cursor and its aim, int32.
     """
 
-    behind: Array
-    falloffs: Array
-    pixels: Array
-    owners: Array
-    positions: Array
     firsts: Array
     ends: Array
-    heads: Array
-    lists: Array
+    pixels: Array
+    falloffs: Array
+    owners: Array
+    nearer: Array
     cursors: Array
     state: Array
-    exponents: Array
+    slopes: Array
+    path: Array
 
 
 def sweep_opacities(
@@ -127,10 +142,6 @@ def sweep_opacities(
     near_first = cpu_pixel_lists.sort_rows(keys, threads).reshape(chains, views, size)
     # Along a ray, the depths in all cameras that look the same way rise together.
     visits = near_first[:, 0].copy() if order is None else order.to(torch.int32).numpy()
-    bounds = ellipses.bounds.reshape(chains, views, size)
-    in_order = np.take_along_axis(bounds, near_first[:, :1], axis=2).transpose(0, 2, 1)
-    starts = np.zeros((chains, size * views + 1), dtype=np.int64)
-    np.cumsum(in_order.reshape(chains, -1), axis=1, out=starts[:, 1:])
     after, acceptance = opacities.double().numpy().copy(), np.zeros((chains, size))
     threads = min(threads, chains)
     run_items(
@@ -142,25 +153,24 @@ def sweep_opacities(
         ellipses.rim,
         near_first,
         visits,
-        starts,
+        (near_first == visits[:, None]).all((1, 2)),
         visited.contiguous().numpy(),
-        _features(gaussians, cameras, settings.least_color),
+        _colors(gaussians, cameras, settings.least_color),
         _quads(observed),
         precisions.double().contiguous().numpy(),
         uniforms.double().contiguous().numpy(),
         (upper, *prior),
-        _memory(threads, starts, bounds, cameras),
-        after.reshape(-1),
+        _memory(threads, ellipses, chains, cameras),
+        after,
         acceptance,
     )
     return Sweep(torch.from_numpy(after), torch.from_numpy(acceptance))
 
 
-def _features(gaussians: Gaussians, cameras: Cameras, least: float) -> Array:
-    """Quads of 1 and the colour towards the camera, flat over (chain, view, gaussian)."""
+def _colors(gaussians: Gaussians, cameras: Cameras, least: float) -> Array:
+    """Quads [chain, (view, gaussian, 4)], of one view where all see the same."""
     if gaussians.harmonics.shape[-1] == 1:
-        plain = harmonics.plain_colors(gaussians.harmonics, least)
-        colors = plain[:, None].expand(-1, len(cameras), -1, -1)
+        colors = harmonics.plain_colors(gaussians.harmonics, least)[:, None]
     else:
         offset = gaussians.means[:, None] - cameras.extrinsics[:, None, :3, 3]
         towards = torch.nn.functional.normalize(offset, dim=-1)
@@ -168,34 +178,37 @@ def _features(gaussians: Gaussians, cameras: Cameras, least: float) -> Array:
     return _quads(colors)
 
 
-def _quads(colors: Float[Tensor, "*rows 3"]) -> Array:
-    """Rows of 1 and three channels, flat float64."""
+def _quads(colors: Float[Tensor, "chain *rows 3"]) -> Array:
+    """Rows of 1 and three channels, float64, flat a chain."""
     quads = np.ones((*colors.shape[:-1], 4))
     quads[..., 1:] = colors.detach().numpy()
-    return quads.reshape(-1)
+    return quads.reshape(len(quads), -1)
 
 
-def _memory(threads: int, starts: Array, bounds: Array, cameras: Cameras) -> _Memory:
-    pairs, gaussians = int(starts[:, -1].max()), starts.shape[1] - 1
+def _memory(threads: int, ellipses: Ellipses, chains: int, cameras: Cameras) -> _Memory:
+    images, size = ellipses.bounds.shape
+    views = images // chains
+    bounds = ellipses.bounds.reshape(chains, views, size)
+    pairs = int(bounds.sum((1, 2), dtype=np.int64).max(initial=0)) + max(LANES, AHEAD)
     height, width = cameras.image_shape
-    pixels = len(cameras) * height * width
+    pixels = views * height * width
 
-    def integers(size: int, kind: type = np.int32) -> Array:
-        return np.empty((threads, size), dtype=kind)
+    def integers(*shape: int) -> Array:
+        return np.empty((threads, *shape), dtype=np.int32)
 
+    lines = np.empty(threads * LINE * pixels + LINE)
+    start = -lines.ctypes.data % 64 // 8  # at a line of the cache
     return _Memory(
-        behind=np.empty((threads, 4 * pairs), dtype=np.float32),
-        falloffs=np.empty((threads, pairs), dtype=np.float32),
+        firsts=integers(views, size),
+        ends=integers(views, size),
         pixels=integers(pairs),
+        falloffs=np.empty((threads, pairs), dtype=np.float32),
         owners=integers(pairs),
-        positions=integers(pairs),
-        firsts=integers(gaussians, np.int64),
-        ends=integers(gaussians, np.int64),
-        heads=integers(pixels + 1, np.int64),
-        lists=integers(pairs),
+        nearer=integers(pairs),
         cursors=integers(pixels),
-        state=np.empty((threads, 4 * pixels), dtype=np.float32),
-        exponents=np.empty((threads, int(bounds.max(initial=0)) + LANES), dtype=np.float32),
+        state=lines[start : start + threads * LINE * pixels].reshape(threads, -1),
+        slopes=np.empty((threads, 4 * int(bounds.sum(1).max(initial=0)))),
+        path=integers(size),
     )
 
 
@@ -208,10 +221,10 @@ def _sweep_chains(
     rim,
     near_first,
     visits,
-    starts,
+    is_aligned,
     visited,
-    features,
-    blank,
+    colors,
+    photographs,
     precisions,
     uniforms,
     prior,
@@ -219,114 +232,165 @@ def _sweep_chains(
     opacity,
     acceptance,
 ):
-    height, width = image_shape
     views, size = near_first.shape[1], near_first.shape[2]
-    per_view = height * width
     upper, a, b = prior
-    behind, falloffs = memory.behind[thread], memory.falloffs[thread]
-    pixels, owners = memory.pixels[thread], memory.owners[thread]
-    positions, lists = memory.positions[thread], memory.lists[thread]
-    firsts, ends = memory.firsts[thread], memory.ends[thread]
-    heads, cursors = memory.heads[thread], memory.cursors[thread]
-    state, exponents = memory.state[thread], memory.exponents[thread]
+    mine = _row(memory, thread)
     while True:
         chain = take_item(progress, 0)
         if chain >= num_items(progress, 0):
             break
-        zero = chain * size  # where the chain's Gaussians start
-        for n in range(size):
-            g = near_first[chain, 0, n]
-            for view in range(views):
-                firsts[g * views + view] = starts[chain, n * views + view]
-        cursors[:] = 0
-        for view in range(views):
-            list_pairs(
-                shapes[chain, view],
-                near_first[chain, view],
-                rim,
-                width,
-                view * per_view,
-                firsts[view::views],
-                ends[view::views],
-                cursors,
-                pixels,
-                positions,
-                owners,
-                falloffs,
-                exponents,
-            )
-        heads[0] = 0
-        for pixel in range(views * per_view):
-            heads[pixel + 1] = heads[pixel] + cursors[pixel]
-        state[:] = 0.0
-        for view in range(views):
-            composite_behind(
-                near_first[chain, view],
-                opacity,
-                zero,
-                features,
-                4 * (zero * views + view * size),
-                firsts[view::views],
-                ends[view::views],
-                pixels,
-                positions,
-                falloffs,
-                behind,
-                heads,
-                lists,
-                state,
-            )
-        cursors[:] = 0
-        origin = chain * views * per_view  # where the chain's pixels start
-        for i in range(4 * views * per_view):
-            state[i] = blank[4 * origin + i]
+        aligned, paint = is_aligned[chain], colors[chain]
+        of_view = 4 * size if paint.shape[0] > 4 * size else 0  # from a view's colours to the next
+        _prepare(
+            image_shape, shapes[chain], rim, near_first[chain], aligned, paint, of_view,
+            photographs[chain], opacity[chain], mine,
+        )  # fmt: skip
         for n in range(size):
             g = visits[chain, n]
-            if visited[chain, g]:
-                current = opacity[zero + g]
-                precision, weighted = 0.0, 0.0
-                for view in range(views):
-                    square, product = statistics(
-                        firsts[g * views + view],
-                        ends[g * views + view],
-                        g,
-                        features,
-                        4 * (zero * views + view * size),
-                        opacity,
-                        zero,
-                        pixels,
-                        positions,
-                        owners,
-                        falloffs,
-                        behind,
-                        heads,
-                        lists,
-                        cursors,
-                        state,
-                        blank,
-                        origin,
-                    )
-                    precision += precisions[chain, view] * square
-                    weighted += precisions[chain, view] * product
-                candidate, log_ratio = draw_truncated(
-                    weighted, precision, current, upper, uniforms[chain, 0, g]
-                )
-                if a != 1.0 or b != 1.0:
-                    log_ratio += log_beta(candidate, upper, a, b) - log_beta(current, upper, a, b)
-                acceptance[chain, g] = math.exp(min(log_ratio, 0.0))
-                if log_ratio >= 0.0 or math.log(uniforms[chain, 1, g]) < log_ratio:
-                    opacity[zero + g] = candidate
-            for view in range(views):
-                step_over(
-                    firsts[g * views + view],
-                    ends[g * views + view],
-                    load_quad(features, 4 * (zero * views + view * size + g)),
-                    opacity[zero + g],
-                    pixels,
-                    positions,
-                    falloffs,
-                    cursors,
-                    state,
-                )
+            later = visits[chain, min(n + _AHEAD, size - 1)]
+            _ask_for(later, opacity[chain], paint, of_view, mine)
+            prefetch(uniforms[chain, 0], later)
+            prefetch(acceptance[chain], later)
+            if not visited[chain, g]:
+                _pass_by(g, aligned, opacity[chain, g], paint, of_view, views, mine)
+                continue
+            if not aligned:
+                _bring_cursors(g, opacity[chain], paint, of_view, photographs[chain], mine)
+            current = opacity[chain, g]
+            precision, weighted = _statistics(
+                g, current, paint, of_view, precisions[chain], views, mine
+            )
+            candidate, log_ratio = draw_truncated(
+                weighted, precision, current, upper, uniforms[chain, 0, g]
+            )
+            if a != 1.0 or b != 1.0:
+                log_ratio += log_beta(candidate, upper, a, b) - log_beta(current, upper, a, b)
+            acceptance[chain, g] = math.exp(min(log_ratio, 0.0))
+            if log_ratio >= 0.0 or math.log(uniforms[chain, 1, g]) < log_ratio:
+                opacity[chain, g] = candidate
+            _settle(g, aligned, opacity[chain, g], current, paint, of_view, views, mine)
         finish_item(progress, 0)
     wait_for_items(progress, 0)
+
+
+@inner
+def _row(memory, thread):
+    return _Memory(
+        memory.firsts[thread],
+        memory.ends[thread],
+        memory.pixels[thread],
+        memory.falloffs[thread],
+        memory.owners[thread],
+        memory.nearer[thread],
+        memory.cursors[thread],
+        memory.state[thread],
+        memory.slopes[thread],
+        memory.path[thread],
+    )
+
+
+@inner
+def _ask_for(g, opacity, paint, of_view, mine):
+    """What is read of a Gaussian soon."""
+    prefetch(opacity, g)
+    prefetch(paint, 4 * g)
+    size = mine.firsts.shape[1]
+    for view in range(mine.firsts.shape[0]):
+        prefetch(mine.firsts, view * size + g)
+        prefetch(mine.ends, view * size + g)
+        if of_view:
+            prefetch(paint, view * of_view + 4 * g)
+
+
+@inner
+def _prepare(image_shape, shapes, rim, order, aligned, paint, of_view, photograph, opacity, mine):
+    """List all views; E from the whole picture, T and R in front of everything."""
+    height, width = image_shape
+    state, pixels = mine.state, mine.cursors.shape[0]
+    mine.cursors[:] = -1
+    for pixel in range(pixels):
+        for i in range(4):
+            state[LINE * pixel + i] = photograph[4 * pixel + i]
+    at, size = 0, order.shape[1]
+    for view in range(order.shape[0]):
+        ellipses = shapes[view]
+        for n in range(size):
+            g = order[view, n]
+            ahead = ELLIPSE * order[view, min(n + _AHEAD, size - 1)]
+            prefetch(ellipses, ahead)
+            prefetch(ellipses, ahead + ELLIPSE - 1)
+            mine.firsts[view, g] = at
+            at = list_pairs(
+                ellipses[g], rim, width, view * height * width, mine.pixels, mine.falloffs, at
+            )
+            mine.ends[view, g] = at
+    to_falloffs(mine.falloffs, 0, at)
+    for view in range(order.shape[0]):
+        for n in range(size):
+            g = order[view, n]
+            _ask_for(order[view, min(n + _AHEAD, size - 1)], opacity, paint, of_view, mine)
+            first, end = mine.firsts[view, g], mine.ends[view, g]
+            color = load_quad(paint, view * of_view + 4 * g)
+            shine_through(first, end, opacity[g], color, mine.pixels, mine.falloffs, state)
+            if not aligned:
+                link(first, end, g, mine.pixels, mine.owners, mine.nearer, mine.cursors)
+    mine.cursors[:] = -1
+    for pixel in range(pixels):
+        state[LINE * pixel + 4] = 0.0
+        for i in range(1, 4):
+            state[LINE * pixel + 4 + i] = state[LINE * pixel + i]
+        for i in range(4):
+            state[LINE * pixel + i] = photograph[4 * pixel + i]
+
+
+@inner
+def _bring_cursors(g, opacity, paint, of_view, photograph, mine):
+    for view in range(mine.firsts.shape[0]):
+        bring_cursors(
+            mine.firsts[view, g], mine.ends[view, g], opacity, paint, view * of_view, photograph,
+            mine.pixels, mine.falloffs, mine.state, mine.owners, mine.nearer, mine.cursors,
+            mine.path,
+        )  # fmt: skip
+
+
+@inner
+def _statistics(g, current, paint, of_view, precisions, views, mine):
+    """Sums over all pixels of B^2 and of B times what it has to explain, over the variance."""
+    precision, weighted, used = 0.0, 0.0, 0
+    for view in range(views):
+        square, product, used = statistics(
+            mine.firsts[view, g], mine.ends[view, g], current,
+            load_quad(paint, view * of_view + 4 * g), mine.pixels, mine.falloffs, mine.state,
+            mine.slopes, used,
+        )  # fmt: skip
+        precision += precisions[view] * square
+        weighted += precisions[view] * product
+    return precision, weighted
+
+
+@inner
+def _settle(g, aligned, opacity, before, paint, of_view, views, mine):
+    used = 0
+    for view in range(views):
+        first, end = mine.firsts[view, g], mine.ends[view, g]
+        used = settle(
+            first, end, opacity, opacity - before, load_quad(paint, view * of_view + 4 * g),
+            mine.pixels, mine.falloffs, mine.state, mine.slopes, used,
+        )  # fmt: skip
+        if not aligned:
+            for k in range(first, end):
+                mine.cursors[mine.pixels[k]] = k
+
+
+@inner
+def _pass_by(g, aligned, opacity, paint, of_view, views, mine):
+    for view in range(views):
+        first, end = mine.firsts[view, g], mine.ends[view, g]
+        color = load_quad(paint, view * of_view + 4 * g)
+        if aligned:
+            shine_through(first, end, opacity, color, mine.pixels, mine.falloffs, mine.state)
+        else:
+            step_over(
+                first, end, opacity, color, mine.pixels, mine.falloffs, mine.state, mine.nearer,
+                mine.cursors,
+            )  # fmt: skip

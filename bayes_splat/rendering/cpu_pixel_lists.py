@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayes_splat.rendering import reference
+from bayes_splat.rendering import cpu_engine, reference
 from bayes_splat.rendering.cpu_compile import inner, kernel
 from bayes_splat.rendering.cpu_simd import ROUNDER, fma, times_power_of_two
 from bayes_splat.rendering.cpu_threads import (
@@ -23,7 +23,7 @@ from bayes_splat.rendering.cpu_threads import (
     take_item,
     wait_for_items,
 )
-from bayes_splat.rendering.projection import FRUSTUM_MARGIN, project
+from bayes_splat.rendering.projection import project
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians
 
@@ -36,7 +36,9 @@ y, and first and last row that it meets (last before first where it meets none).
 HALF_LOG2_E = 0.5 * math.log2(math.e)
 """From squared distances to exponents of two."""
 
-_SLACK = 1e-3  # pixels added to closed-form spans, as in ``pairs``
+SLACK = 1e-3
+"""Pixels added to closed-form spans, as in ``pairs``."""
+
 _BLOCK = 2048  # Gaussians a work item
 _DIGIT = 11  # bits sorted at a time
 
@@ -87,7 +89,7 @@ def find_ellipses(
         len(is_bad),
         threads,
         *world,
-        _pack(cameras),
+        cpu_engine.pack_cameras(cameras, np.float64),
         (height, width),
         (settings.low_pass, settings.near_plane, rim),
         shapes,
@@ -99,23 +101,6 @@ def find_ellipses(
         reference.require_finite(gaussians)
         reference.require_finite_ellipses(gaussians, project(gaussians, cameras, settings))
     return Ellipses(shapes, depths, bounds, rim, settings.threshold)
-
-
-def _pack(cameras: Cameras) -> Array:
-    """[view, 20]: rotation by rows, centre, focal lengths, principal point, ends of x/z and y/z."""
-    packed = np.empty((len(cameras), 20))
-    extrinsics = cameras.extrinsics.detach().double().numpy()
-    intrinsics = cameras.intrinsics.detach().double().numpy()
-    packed[:, :9] = extrinsics[:, :3, :3].reshape(-1, 9)
-    packed[:, 9:12] = extrinsics[:, :3, 3]
-    height, width = cameras.image_shape
-    for axis, extent in enumerate((width, height)):
-        focal, centre = intrinsics[:, axis, axis], intrinsics[:, axis, 2]
-        margin = FRUSTUM_MARGIN * 0.5 * extent / focal
-        packed[:, 12 + axis], packed[:, 14 + axis] = focal, centre
-        packed[:, 16 + 2 * axis] = -centre / focal - margin
-        packed[:, 17 + 2 * axis] = (extent - centre) / focal + margin
-    return packed
 
 
 @kernel
@@ -157,17 +142,14 @@ def _project(
             shape[3], shape[4] = yy / determinant, 1.0 / yy
             depths[image, g] = depth
             reach = math.sqrt(rim * yy)
-            top = max(math.ceil(y - reach - 0.5 - _SLACK), 0.0)
-            bottom = min(math.floor(y + reach - 0.5 + _SLACK), height - 1.0)
+            top = max(math.ceil(y - reach - 0.5 - SLACK), 0.0)
+            bottom = min(math.floor(y + reach - 0.5 + SLACK), height - 1.0)
             reach = math.sqrt(rim * xx)
             meets = top <= bottom and x + reach > -1.0 and x - reach < width + 1.0
             is_drawn = meets and np.float32(depth) >= near_plane and rim > 0.0
             shape[5], shape[6] = (top, bottom) if is_drawn else (0.0, -1.0)
-            count = 0
-            for row in range(int(shape[5]), int(shape[6]) + 1):
-                left, right, _, _ = row_span(shape, row, rim, width)
-                count += max(right - left + 1, 0)
-            bounds[image, g] = count
+            widest = min(math.floor(2.0 * (math.sqrt(rim / shape[3]) + SLACK)) + 1.0, width)
+            bounds[image, g] = (shape[6] - shape[5] + 1.0) * widest if is_drawn else 0
         is_bad[item] = bad != 0.0
         finish_item(progress, 0)
     wait_for_items(progress, 0)
@@ -220,7 +202,7 @@ def row_span(shape, row, rim, width):
     dy = row + 0.5 - shape[1]
     middle = shape[0] + shape[2] * dy
     left_over = max(rim - dy * dy * shape[4], 0.0)
-    reach = math.sqrt(left_over / shape[3]) + _SLACK
+    reach = math.sqrt(left_over / shape[3]) + SLACK
     left = int(max(math.ceil(middle - reach - 0.5), 0.0))
     right = int(min(math.floor(middle + reach - 0.5), width - 1.0))
     return left, right, dy, middle

@@ -81,74 +81,75 @@ def _call(builder: Any, name: str, args: Any) -> Any:
     return builder.call(function, args)
 
 
-def _is_lanewise(args: Any) -> bool:
-    return vector in args and all(a == vector or isinstance(a, types.Number) for a in args)
+def define_operators(kind: Any, truth: Any, widen: Any) -> None:
+    """Teach numba arithmetic and comparisons of a type of lanes, also with scalars.
 
+    Args:
+        kind: the type of the lanes.
+        truth: the type of as many truth values.
+        widen: (context, builder, type, value) to lanes; repeats a scalar.
+    """
 
-_PAIRS = (
-    (VectorType, VectorType),
-    (VectorType, types.Number),
-    (types.Number, VectorType),
-)
+    def define(python_operator: Any, result: Any, emit: Any) -> None:
+        class Template(AbstractTemplate):
+            key = python_operator
 
+            def generic(self, args: Any, kws: Any) -> Any:
+                is_mine = len(args) == 2 and kind in args
+                if not is_mine or not all(a == kind or isinstance(a, types.Number) for a in args):
+                    return None
+                return signature(result, *args)
 
-def _define(python_operator: Any, result: Any, emit: Any) -> None:
-    """Teach numba one binary operator on vectors, or on a vector and a scalar."""
+        infer_global(python_operator)(Template)
 
-    class Template(AbstractTemplate):
-        key = python_operator
+        def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            left, right = (
+                widen(context, builder, k, v) for k, v in zip(sig.args, args, strict=True)
+            )
+            return emit(builder, left, right)
+
+        own = type(kind)
+        for pair in ((own, own), (own, types.Number), (types.Number, own)):
+            lower_builtin(python_operator, *pair)(lower)
+
+    def define_on_truth(python_operator: Any, emit: Any) -> None:
+        class Template(AbstractTemplate):
+            key = python_operator
+
+            def generic(self, args: Any, kws: Any) -> Any:
+                return signature(truth, truth, truth) if tuple(args) == (truth, truth) else None
+
+        infer_global(python_operator)(Template)
+
+        def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return emit(builder, *args)
+
+        lower_builtin(python_operator, type(truth), type(truth))(lower)
+
+    class Negative(AbstractTemplate):
+        key = operator.neg
 
         def generic(self, args: Any, kws: Any) -> Any:
-            return signature(result, *args) if len(args) == 2 and _is_lanewise(args) else None
+            return signature(kind, kind) if tuple(args) == (kind,) else None
 
-    infer_global(python_operator)(Template)
+    def negate(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.fneg(args[0])
 
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        left, right = (_widen(context, builder, k, v) for k, v in zip(sig.args, args, strict=True))
-        return emit(builder, left, right)
-
-    for pair in _PAIRS:
-        lower_builtin(python_operator, *pair)(lower)
-
-
-_define(operator.add, vector, lambda b, x, y: b.fadd(x, y))
-_define(operator.sub, vector, lambda b, x, y: b.fsub(x, y))
-_define(operator.mul, vector, lambda b, x, y: b.fmul(x, y))
-_define(operator.truediv, vector, lambda b, x, y: b.fdiv(x, y))
-_define(operator.le, mask, lambda b, x, y: b.fcmp_ordered("<=", x, y))
-_define(operator.lt, mask, lambda b, x, y: b.fcmp_ordered("<", x, y))
-_define(operator.ge, mask, lambda b, x, y: b.fcmp_ordered(">=", x, y))
-_define(operator.gt, mask, lambda b, x, y: b.fcmp_ordered(">", x, y))
+    infer_global(operator.neg)(Negative)
+    lower_builtin(operator.neg, type(kind))(negate)
+    define(operator.add, kind, lambda b, x, y: b.fadd(x, y))
+    define(operator.sub, kind, lambda b, x, y: b.fsub(x, y))
+    define(operator.mul, kind, lambda b, x, y: b.fmul(x, y))
+    define(operator.truediv, kind, lambda b, x, y: b.fdiv(x, y))
+    define(operator.le, truth, lambda b, x, y: b.fcmp_ordered("<=", x, y))
+    define(operator.lt, truth, lambda b, x, y: b.fcmp_ordered("<", x, y))
+    define(operator.ge, truth, lambda b, x, y: b.fcmp_ordered(">=", x, y))
+    define(operator.gt, truth, lambda b, x, y: b.fcmp_ordered(">", x, y))
+    define_on_truth(operator.and_, lambda b, x, y: b.and_(x, y))
+    define_on_truth(operator.or_, lambda b, x, y: b.or_(x, y))
 
 
-def _define_on_masks(python_operator: Any, emit: Any) -> None:
-    class Template(AbstractTemplate):
-        key = python_operator
-
-        def generic(self, args: Any, kws: Any) -> Any:
-            return signature(mask, mask, mask) if tuple(args) == (mask, mask) else None
-
-    infer_global(python_operator)(Template)
-
-    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return emit(builder, *args)
-
-    lower_builtin(python_operator, MaskType, MaskType)(lower)
-
-
-_define_on_masks(operator.and_, lambda b, x, y: b.and_(x, y))
-_define_on_masks(operator.or_, lambda b, x, y: b.or_(x, y))
-
-
-@infer_global(operator.neg)
-class _NegTemplate(AbstractTemplate):
-    def generic(self, args: Any, kws: Any) -> Any:
-        return signature(vector, vector) if tuple(args) == (vector,) else None
-
-
-@lower_builtin(operator.neg, VectorType)
-def _neg(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    return builder.fneg(args[0])
+define_operators(vector, mask, _widen)
 
 
 @operation

@@ -1,14 +1,23 @@
-"""The steps of the compiled opacity sweep: list the pairs, composite behind them, visit, move on.
+"""The steps of the compiled opacity sweep: list the pairs, composite, bring cursors, move on.
 
-See ``cpu_opacity_sweep`` for what T, R, S and cursors are. Arrays are flat and described there.
+See ``cpu_opacity_sweep`` for what T, R, E and cursors are. ``state`` holds two quads a pixel, one
+cache line: T and R, and 0 and E. Colours are quads too, 1 and three channels.
 """
 
 # mypy: disable-error-code="no-untyped-def"
 import math
 
-from bayes_splat.rendering.cpu_compile import inner
-from bayes_splat.rendering.cpu_lanes import fetch, load, store
-from bayes_splat.rendering.cpu_pixel_lists import HALF_LOG2_E, exp2_negative, row_span
+from bayes_splat.rendering.cpu_compile import inner, leaf
+from bayes_splat.rendering.cpu_doubles import (
+    WIDTH,
+    count_lanes,
+    first_true,
+    fused,
+    places,
+    store_doubles,
+)
+from bayes_splat.rendering.cpu_lanes import fetch, load, prefetch, put, store
+from bayes_splat.rendering.cpu_pixel_lists import HALF_LOG2_E, SLACK, exp2_negative, row_span
 from bayes_splat.rendering.cpu_quads import (
     first_lane,
     load_quad,
@@ -20,194 +29,165 @@ from bayes_splat.rendering.cpu_quads import (
 )
 from bayes_splat.rendering.cpu_simd import LANES
 
+LINE = 8
+"""Numbers a pixel."""
+
+_ERROR = 4
+"""Where the second quad of a pixel is."""
+
+AHEAD = 32
+"""Pairs between the one at work and the one whose pixel is asked for: it comes from afar."""
+
 _DARK = 1e-20
 """Light below which a cursor that goes back starts anew from the front of its list."""
 
 
-@inner
-def list_pairs(
-    shapes,
-    order,
-    rim,
-    width,
-    offset,
-    firsts,
-    ends,
-    counts,
-    pixels,
-    positions,
-    owners,
-    falloffs,
-    exponents,
-):
-    """Write the pairs of one image, Gaussian by Gaussian, near first; count those of each pixel."""
+@leaf
+def list_pairs(shape, rim, width, offset, pixels, falloffs, at):
+    """Write the pairs of one Gaussian in one view from ``at`` on; returns the end.
+
+    Falloffs are still exponents of two, for ``to_falloffs`` to turn over when all are there. What
+    covers few columns is tried in the same columns in every row, which saves their ends.
+    """
     half_rim = HALF_LOG2_E * rim
-    for n in range(order.shape[0]):
-        g = order[n]
-        first = firsts[g]
-        at = first
-        shape = shapes[g]
-        of_x, of_y = HALF_LOG2_E * shape[3], HALF_LOG2_E * shape[4]
-        for row in range(int(shape[5]), int(shape[6]) + 1):
-            left, right, dy, middle = row_span(shape, row, rim, width)
-            of_row = of_y * dy * dy
-            for column in range(left, right + 1):
-                dx = column + 0.5 - middle
-                exponent = of_row + of_x * dx * dx
-                if exponent <= half_rim:
-                    pixel = offset + row * width + column
-                    position = counts[pixel]
-                    counts[pixel] = position + 1
-                    pixels[at] = pixel
-                    positions[at] = position
-                    owners[at] = g
-                    exponents[at - first] = exponent
-                    at += 1
-        ends[g] = at
-        for i in range(0, at - first, LANES):
-            store(exponents, i, exp2_negative(load(exponents, i)))
-        for i in range(at - first):
-            falloffs[first + i] = exponents[i]
+    of_x, of_y = HALF_LOG2_E * shape[3], HALF_LOG2_E * shape[4]
+    reach = math.sqrt(rim * (1.0 / shape[3] + shape[2] * shape[2] / shape[4])) + SLACK
+    left = int(max(math.ceil(shape[0] - reach - 0.5), 0.0))
+    right = int(min(math.floor(shape[0] + reach - 0.5), width - 1.0))
+    is_wide = right - left >= WIDTH
+    for row in range(int(shape[5]), int(shape[6]) + 1):
+        dy = row + 0.5 - shape[1]
+        middle = shape[0] + shape[2] * dy
+        if is_wide:
+            left, right, _, _ = row_span(shape, row, rim, width)
+        of_row = of_y * dy * dy
+        for column in range(left, right + 1, WIDTH):
+            dx = places() + (column + 0.5 - middle)
+            is_near = fused(of_x * dx, dx, of_row) <= half_rim
+            is_inside = is_near & (places() <= float(right - column))
+            # Inside is a stretch: it is moved to the front, and what follows it is written over.
+            start = first_true(is_inside)
+            dx = dx + start
+            store_doubles(falloffs, at, fused(of_x * dx, dx, of_row))
+            store_doubles(pixels, at, places() + float(offset + row * width + column + start))
+            at += count_lanes(is_inside)
+    return at
 
 
-@inner
-def composite_behind(
-    order,
-    opacity,
-    zero,
-    features,
-    start,
-    firsts,
-    ends,
-    pixels,
-    positions,
-    falloffs,
-    behind,
-    heads,
-    lists,
-    state,
-):
-    """Far to near: what lies behind every pair, and every pixel's list."""
-    for n in range(order.shape[0] - 1, -1, -1):
-        g = order[n]
-        color, here = load_quad(features, start + 4 * g), opacity[zero + g]
-        for k in range(firsts[g], ends[g]):
-            pixel = fetch(pixels, k)
-            lists[fetch(heads, pixel) + fetch(positions, k)] = k
-            further = load_quad(state, 4 * pixel)
-            store_quad(behind, 4 * k, further)
-            alpha = here * fetch(falloffs, k)
-            store_quad(state, 4 * pixel, multiply_add(alpha, subtract(color, further), further))
+@leaf
+def to_falloffs(falloffs, first, end):
+    """Exponents of two to falloffs; what lies behind them is scratch."""
+    for i in range(first, end, LANES):
+        store(falloffs, i, exp2_negative(load(falloffs, i)))
 
 
-@inner
-def statistics(
-    first,
-    end,
-    g,
-    features,
-    start,
-    opacity,
-    zero,
-    pixels,
-    positions,
-    owners,
-    falloffs,
-    behind,
-    heads,
-    lists,
-    cursors,
-    state,
-    blank,
-    origin,
-):
-    """Sums of B^2 and of B times what it has to explain; brings the cursors to the Gaussian."""
-    color = load_quad(features, start + 4 * g)
+@leaf
+def link(first, end, g, pixels, owners, nearer, cursors):
+    """Note a Gaussian's pairs, and in front of which others they are in their pixels; -1: none."""
+    for k in range(first, end):
+        pixel = fetch(pixels, k)
+        put(owners, k, g)
+        put(nearer, k, fetch(cursors, pixel))
+        put(cursors, pixel, k)
+
+
+@leaf
+def shine_through(first, end, opacity, color, pixels, falloffs, state):
+    """Composite a Gaussian in all its pixels."""
+    for k in range(first, end):
+        prefetch(state, LINE * fetch(pixels, k + AHEAD))
+        place = LINE * fetch(pixels, k)
+        here = load_quad(state, place)
+        weight = opacity * fetch(falloffs, k) * first_lane(here)
+        store_quad(state, place, multiply_add(-weight, color, here))
+
+
+@leaf
+def step_over(first, end, opacity, color, pixels, falloffs, state, nearer, cursors):
+    """The same where cursors stand in front of the Gaussian."""
+    for k in range(first, end):
+        pixel = fetch(pixels, k)
+        if fetch(cursors, pixel) == fetch(nearer, k):
+            put(cursors, pixel, k)
+            shine_through(k, k + 1, opacity, color, pixels, falloffs, state)
+
+
+@leaf
+def statistics(first, end, opacity, color, pixels, falloffs, state, slopes, used):
+    """Sums of B^2 and of B times what it has to explain; B is kept in ``slopes``.
+
+    Returns both sums, and how much of ``slopes`` is used.
+    """
     squares = times(color, 0.0)
     products = squares
     for k in range(first, end):
-        pixel, position = fetch(pixels, k), fetch(positions, k)
-        if fetch(cursors, pixel) != position:
-            _move_cursor(
-                pixel,
-                position,
-                features,
-                start,
-                opacity,
-                zero,
-                owners,
-                falloffs,
-                behind,
-                heads,
-                lists,
-                cursors,
-                state,
-                blank,
-                origin,
-            )
-        here, further = load_quad(state, 4 * pixel), load_quad(behind, 4 * k)
-        light = first_lane(here)
-        slope = times(light * fetch(falloffs, k), subtract(color, further))
+        prefetch(state, LINE * fetch(pixels, k + AHEAD))
+        place, falloff = LINE * fetch(pixels, k), fetch(falloffs, k)
+        here, error = load_quad(state, place), load_quad(state, place + _ERROR)
+        away = subtract(multiply_add(first_lane(here), color, error), here)
+        slope = times(falloff / (1.0 - opacity * falloff), away)  # its first lane is zero
+        store_quad(slopes, used, slope)
+        used += 4
         squares = multiply_add(slope, slope, squares)
-        products = multiply_add(slope, multiply_add(-light, further, here), products)
-    return sum_of_channels(squares), sum_of_channels(products)
+        products = multiply_add(slope, multiply_add(opacity, slope, error), products)
+    return sum_of_channels(squares), sum_of_channels(products), used
 
 
-@inner
-def step_over(first, end, color, opacity, pixels, positions, falloffs, cursors, state):
-    """Move the cursors that stand at a Gaussian to behind it."""
+@leaf
+def settle(first, end, opacity, difference, color, pixels, falloffs, state, slopes, used):
+    """Take a change of opacity off E, then composite the Gaussian."""
     for k in range(first, end):
-        pixel, position = fetch(pixels, k), fetch(positions, k)
-        if fetch(cursors, pixel) == position:
-            cursors[pixel] = position + 1
-            here = load_quad(state, 4 * pixel)
-            weight = opacity * fetch(falloffs, k) * first_lane(here)
-            store_quad(state, 4 * pixel, multiply_add(-weight, color, here))
+        place = LINE * fetch(pixels, k)
+        here, error = load_quad(state, place), load_quad(state, place + _ERROR)
+        weight = opacity * fetch(falloffs, k) * first_lane(here)
+        store_quad(state, place, multiply_add(-weight, color, here))
+        change = multiply_add(-difference, load_quad(slopes, used), error)
+        store_quad(state, place + _ERROR, change)
+        used += 4
+    return used
 
 
-@inner
-def _move_cursor(
-    pixel,
-    target,
-    features,
-    start,
-    opacity,
-    zero,
-    owners,
-    falloffs,
-    behind,
-    heads,
-    lists,
-    cursors,
-    state,
-    blank,
-    origin,
-):
-    """Walk a pixel's cursor along its list."""
-    head, place = fetch(heads, pixel), fetch(cursors, pixel)
-    here = load_quad(state, 4 * pixel)
-    if place > target:
-        further = load_quad(behind, 4 * fetch(lists, head + place - 1))
-        for step in range(place - 1, target - 1, -1):
-            k = fetch(lists, head + step)
-            g = fetch(owners, k)
-            color = load_quad(features, start + 4 * g)
-            alpha = opacity[zero + g] * fetch(falloffs, k)
-            here = multiply_add(alpha / (1.0 - alpha) * first_lane(here), color, here)
-            if step > target:
-                further = multiply_add(alpha, subtract(color, further), further)
-                store_quad(behind, 4 * fetch(lists, head + step - 1), further)
-        is_lost = first_lane(load_quad(state, 4 * pixel)) < _DARK  # cannot be divided back
-        if is_lost:
-            here = load_quad(blank, 4 * (origin + pixel))
-        place = 0 if is_lost else target
-    for step in range(place, target):
-        k = fetch(lists, head + step)
-        g = fetch(owners, k)
-        weight = opacity[zero + g] * fetch(falloffs, k) * first_lane(here)
-        here = multiply_add(-weight, load_quad(features, start + 4 * g), here)
-    store_quad(state, 4 * pixel, here)
-    cursors[pixel] = target
+# ----- where some view sees another order than that of the visits -----
+
+
+@leaf
+def bring_cursors(
+    first, end, opacity, colors, paint, photograph, pixels, falloffs, state, owners, nearer,
+    cursors, path,
+):  # fmt: skip
+    """All cursors of a Gaussian's pixels to in front of it, with T and R.
+
+    Args:
+        colors: quads, from ``paint`` on those of the view.
+        photograph: T and R in front of everything, a quad a pixel.
+        path: scratch.
+    """
+    for k in range(first, end):
+        pixel, target = fetch(pixels, k), fetch(nearer, k)
+        at = fetch(cursors, pixel)
+        if at == target:
+            continue
+        put(cursors, pixel, target)
+        here = load_quad(state, LINE * pixel)
+        if at > target and first_lane(here) < _DARK:  # cannot be divided back
+            at, here = -1, load_quad(photograph, 4 * pixel)
+        while at > target:
+            g = fetch(owners, at)
+            alpha = opacity[g] * fetch(falloffs, at)
+            weight = alpha / (1.0 - alpha) * first_lane(here)
+            here = multiply_add(weight, load_quad(colors, paint + 4 * g), here)
+            at = fetch(nearer, at)
+        steps = 0
+        while target > at:
+            put(path, steps, target)
+            steps += 1
+            target = fetch(nearer, target)
+        for step in range(steps - 1, -1, -1):
+            at = fetch(path, step)
+            g = fetch(owners, at)
+            weight = opacity[g] * fetch(falloffs, at) * first_lane(here)
+            here = multiply_add(-weight, load_quad(colors, paint + 4 * g), here)
+        store_quad(state, LINE * pixel, here)
 
 
 @inner

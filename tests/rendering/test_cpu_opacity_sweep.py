@@ -91,20 +91,20 @@ def test_draws_are_those_of_whole_pictures(order):
 
 
 def test_cursors_come_back_from_the_dark():
-    """Behind forty opaque layers no light is left that could be divided back."""
-    gaussians, cameras = one_chain(scattered(40)), turned((3, 4))[:1]
-    depth = torch.linspace(1.0, 3.0, 40, dtype=torch.float64)
+    """Behind 600 opaque layers no light is left that could be divided back."""
+    gaussians, cameras = one_chain(scattered(600)), turned((3, 4))[:1]
+    depth = torch.linspace(1.0, 3.0, 600, dtype=torch.float64)
     gaussians.means[0] = torch.stack([0.05 * depth.cos(), 0.05 * depth.sin(), depth], dim=-1)
     gaussians.scales[:] = 1.0
     given = task(gaussians, cameras)
     given["opacities"][:] = 0.998
     given["visited"][:] = False
-    given["visited"][0, [39, 20, 5, 1]] = True
-    given["order"] = torch.arange(39, -1, -1)[None]
+    given["visited"][0, [599, 20, 5, 1]] = True
+    given["order"] = torch.arange(599, -1, -1)[None]
     given["precisions"][:] = 0.3
     found = sweep(gaussians, cameras, given).opacities
     assert (found - by_pictures(gaussians, cameras, given)).abs().max() < 1e-5
-    assert (found[0, [39, 20, 5, 1]] != 0.998).all()
+    assert (found[0, [599, 20, 5, 1]] != 0.998).all()
 
 
 def test_given_keys_and_colours_of_every_view_are_used():

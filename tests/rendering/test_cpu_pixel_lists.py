@@ -71,7 +71,9 @@ def test_pixels_and_falloffs_are_those_of_the_reference(low_pass):
     assert wanted.sum() > 1000
     falloffs = np.where(found & (squares <= ellipses.rim), np.exp(-0.5 * squares), 0.0)
     assert np.abs(falloffs - values).max() < 1e-12
-    assert (ellipses.bounds == wanted.sum((2, 3))).all()
+    bounds = wanted.sum((2, 3))
+    assert (ellipses.bounds >= bounds).all()
+    assert ellipses.bounds.sum() < 2 * bounds.sum()
     assert np.allclose(ellipses.depths, seen.projection.depths.flatten(0, 1), rtol=1e-6)
 
 
