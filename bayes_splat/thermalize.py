@@ -154,7 +154,7 @@ def run_sampler(
     count = model.renderer.count if isinstance(model.renderer, CountingRenderer) else RenderCount()
 
     def follow(position: Position, streams: Generators, most: int, limit: float | None) -> Trace:
-        kernel = inference.make_kernel(model, target, sampler)
+        kernel = inference.make_kernel(model, target, sampler, warmup)
         return trace(kernel, target, position, streams, count, most, warmup, limit)
 
     start = inference.starting_position(teacher.start, target, ours)
