@@ -25,7 +25,6 @@ from bayes_splat.sampler_config import (
     BlockMALAConfig,
     GibbsConfig,
     HMCConfig,
-    MALAConfig,
     MinibatchConfig,
     NUTSConfig,
     RandomWalkConfig,

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -53,7 +52,7 @@ class Hamiltonian:
     """
 
     target: Target
-    make: Callable[..., Any] = partial(NUTS, max_tree_depth=6)
+    make: Callable[..., Any] = NUTS
     num_warmup: int = 100
 
     def init(self, position: Position, adaptation: tuple[Any, ...] = ()) -> HamiltonianState:

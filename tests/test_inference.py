@@ -12,9 +12,6 @@ from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.patch_moves import PatchMoves
 from bayes_splat.models.site_sweep import SiteSweep
 from bayes_splat.sampler_config import (
-    SAMPLERS as KINDS,
-)
-from bayes_splat.sampler_config import (
     BlockMALAConfig,
     GibbsConfig,
     HMCConfig,
