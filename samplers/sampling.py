@@ -270,8 +270,8 @@ class _Run:
         self.state, info, is_restarted = self.supervisor.step(self.state, phase, step)
         if self.progress is not None:
             spent = seconds()
-            if step < total and spent < deadline < float("inf"):
-                total = min(total, int(step * deadline / spent) + 1)
+            if step < total and deadline < float("inf"):
+                total = min(total, int(step * max(deadline / spent, 1.0)) + 1)
             self.progress.update(phase, step, total, info, spent)
         return info, is_restarted
 
