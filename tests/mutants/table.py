@@ -26,6 +26,6 @@ class Mutant(NamedTuple):
 
 def all_mutants() -> list[Mutant]:
     """Of all rooms. A new room adds its table here."""
-    from tests.mutants import models, rendering, samplers
+    from tests.mutants import models, rendering, samplers, sweeps
 
-    return [*samplers.MUTANTS, *models.MUTANTS, *rendering.MUTANTS]
+    return [*samplers.MUTANTS, *models.MUTANTS, *rendering.MUTANTS, *sweeps.MUTANTS]
