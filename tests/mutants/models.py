@@ -257,4 +257,18 @@ MUTANTS = [
         "along = torch.nn.functional.pad(relative.double().diff(dim=-1), (0, 1))",
         ("tests/models/test_smoothness.py::test_energy_is_the_sum_over_neighbours_of_one_view",),
     ),
+    Mutant(
+        "patches of the smooth prior are shifted for nothing",
+        "models/smoothness.py",
+        "is_taken = (coin.log() < log_ratio) & (is_outside == 0.0)",
+        "is_taken = is_outside == 0.0",
+        ("tests/models/test_smoothness.py::test_shifted_patches_keep_the_field",),
+    ),
+    Mutant(
+        "strong fields move pixel by pixel",
+        "models/smoothness.py",
+        "relative = _shift_patches(smoothness, relative, coins, side)",
+        "pass",
+        ("tests/models/test_smoothness.py::test_strong_fields_forget_their_start",),
+    ),
 ]
