@@ -251,10 +251,10 @@ MUTANTS = [
         ("tests/models/test_transition_gibbs.py::test_rows_are_dirichlet_with_the_counts_added",),
     ),
     Mutant(
-        "the smooth prior couples the last pixel of a row with the next row's first",
+        "the smooth prior weighs edges to below as those to the right",
         "models/smoothness.py",
-        "along = torch.nn.functional.pad(grid.diff(dim=-1), (0, 1)).reshape(relative.shape)",
-        "along = torch.nn.functional.pad(relative.double().diff(dim=-1), (0, 1))",
+        "smoothness.strength * torch.stack([smoothness.right, smoothness.below])",
+        "smoothness.strength * torch.stack([smoothness.right, smoothness.right])",
         ("tests/models/test_smoothness.py::test_energy_is_the_sum_over_neighbours_of_one_view",),
     ),
     Mutant(
