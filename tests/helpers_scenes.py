@@ -28,7 +28,7 @@ from bayes_splat.types import Cameras, Views
 LIMIT = 4.5
 """Standard errors allowed; one comparison in 150,000 would fail by chance."""
 
-PRIOR_SWEEPS = 150
+PRIOR_SWEEPS = 60
 """Of the Gibbs sampler of the smooth prior: many times what fields of tiny scenes take."""
 
 
