@@ -191,7 +191,7 @@ class ULAConfig(Options):
     section: ClassVar[str] = "sampler"
 
     name: str = option("ula", "which sampler", choices=("ula",))
-    step_size: float = option(0.02, "first step size; warmup adapts it", above=0)
+    step_size: float = option(0.0005, "first step size; warmup adapts it", above=0)
     target_acceptance_rate: float = option(
         0.9, "acceptance that mala would have had, which warmup aims at", above=0, below=1
     )

@@ -1,6 +1,7 @@
 """How wrong ULA and SGLD are on a splat scene, by step size.
 
     python -m benchmarks.langevin_bias_splats
+    python -m benchmarks.langevin_bias_splats --buckets 1    # a picture without jumps
 
 Every chain has a scene from the prior and photographs from that scene, so that it starts at an
 exact draw of its own posterior. What is printed is by how much the potential energy has gone up,
@@ -8,6 +9,7 @@ the mean over the later half of the steps and over the chains: 0 is right. A Nor
 is r times too large along each of d axes has (r - 1) d / 2 more. MALA stands beside them.
 """
 
+import argparse
 from typing import Any
 
 import torch
@@ -27,9 +29,11 @@ SCENE: dict[str, Any] = {"image_shape": (3, 4), "renderer": "cpu", "noise_prior"
 NAMES = ("mala", "ula", "sgld", "sgld, anchored")
 
 
-def measured(chains: int = CHAINS, steps: int = STEPS) -> list[dict[str, float]]:
+def measured(
+    num_buckets: int = 4, chains: int = CHAINS, steps: int = STEPS
+) -> list[dict[str, float]]:
     """A row a step size: energies above the exact ones by kernel, their errors, MALA's rate."""
-    model = scenes.tiny_model(**SCENE)
+    model = scenes.tiny_model(num_buckets, **SCENE)
     sites = scenes.prior_draws(model, chains)
     model = scenes.with_data(model, sites, 1)
     target = PyroTarget(model, vectorized=True)
@@ -74,4 +78,6 @@ def print_table(rows: list[dict[str, float]]) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    print_table(measured())
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--buckets", type=int, default=4, help="of depth; they hold the order")
+    print_table(measured(parser.parse_args().buckets))

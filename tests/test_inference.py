@@ -53,7 +53,7 @@ SAMPLERS: list[Sampler] = [
     SGLDConfig(preconditioner="none", step_size=1e-5, anchor_every=2),
     SGDConfig(),
     SGDConfig(noise_scale=0.01, anchor_every=2),
-    ULAConfig(),
+    ULAConfig(step_size=0.02),
     RandomWalkConfig(),
     RandomWalkConfig(step_size=0.01, jump_fraction=0.0),
     TemperingConfig(powers=3),
