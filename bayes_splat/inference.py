@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import torch
 from pyro.infer import HMC, NUTS
@@ -132,7 +133,8 @@ def make_kernel(
             adapt_preconditioner=True,
         )
         powers = geometric_powers(sampler.powers, sampler.least_power)
-        return ParallelTempering(TemperedTarget(target), inner, powers, sampler.inner_steps)
+        kernel = ParallelTempering(TemperedTarget(target), inner, powers, sampler.inner_steps)
+        return cast(Kernel, kernel)  # but for its target, which is one at every power
     if isinstance(sampler, HMCConfig | NUTSConfig):
         return Hamiltonian(target, _pyro_kernel(sampler), num_warmup)
     kind = ULA if isinstance(sampler, ULAConfig) else MALA

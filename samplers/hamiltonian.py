@@ -125,7 +125,9 @@ class _Potential:
         self.target = target
 
     def __call__(self, place: dict[str, Tensor]) -> Tensor:
-        energy: Tensor = _Energy.apply(self.target, list(place), *place.values())
+        energy: Tensor = _Energy.apply(  # type: ignore[no-untyped-call]
+            self.target, list(place), *place.values()
+        )
         return energy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Potential":

@@ -103,6 +103,7 @@ def test_the_default_sampler_stays_with_a_teacher_of_a_smooth_prior(monkeypatch)
         return (float(later.mean()) - float(run.teacher.energy[0, 0])) / spread
 
     fine = drift(teacher)
+    assert isinstance(teacher.model, thermalize.HeldPrior)
     plain = thermalize.draw_prior(replace(teacher.model, field=None), 0)
     other = teacher._replace(sites=plain)
     assert abs(fine) < 4.0

@@ -13,7 +13,7 @@ from tests.helpers_transitions import check_transition, starting
 
 NORMAL = targets.correlated()
 FIXED: dict[str, Any] = {"adapt_step_size": False, "adapt_mass_matrix": False}
-KINDS = {
+KINDS: dict[str, Any] = {
     "hmc": partial(HMC, step_size=0.4, num_steps=2),
     "nuts": partial(NUTS, step_size=0.3, max_tree_depth=3),
 }
