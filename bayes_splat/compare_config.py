@@ -12,6 +12,9 @@ from bayes_splat.options import Options, build, describe, option
 
 _MANY = 1000
 
+USUAL = ("gibbs", "block_mala", "mala", "sgld", "nuts")
+"""What is compared unless the user says otherwise: one of every kind."""
+
 
 @dataclass(kw_only=True)
 class CompareConfig(Options):
@@ -19,7 +22,7 @@ class CompareConfig(Options):
 
     samplers: list[str] | None = option(
         None,
-        "samplers to run, one after the other; null: all there are",
+        f"samplers to run, one after the other; null: {', '.join(USUAL)}",
         length=(1, _MANY),
     )
     runs: list[str] | None = option(
@@ -107,7 +110,7 @@ def compose_compare(overrides: Sequence[str]) -> tuple[CompareConfig, list[Plann
             given = (shared or [text for _, text in single])[0]
             raise ConfigError(f"{given} does not go with runs=: nothing is sampled")
         return options, []
-    names = options.samplers or list(GROUPS["sampler"])
+    names = options.samplers or list(USUAL)
     strange = [name for name, _ in single if name not in names]
     if strange:
         raise ConfigError(f"{strange[0]}.<option> is given but samplers is {names}")

@@ -261,6 +261,7 @@ def _evolution_figure(runs: Sequence[SavedRun], chosen: Sequence[tuple[int, int]
             ends = np.unique(np.linspace(0, num_draws, _POINTS + 1).astype(int))
             ends = ends[ends >= min(_LEAST_DRAWS, num_draws)]
             if num_draws < diagnostics.MIN_DRAWS:
+                axes[j].plot([], label=f"{run.name}: too few draws")  # keeps the colours in step
                 continue
             ess = [float(convergence.ess_bulk(series[:, :end])) for end in ends]
             each = run.seconds["sampling"] / num_draws if has_times else 1.0

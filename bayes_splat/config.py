@@ -21,13 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bayes_splat.errors import ConfigError
 from bayes_splat.models.settings import ModelConfig, PlaneSweepConfig
 from bayes_splat.options import Options, build, describe, option, unknown
-from bayes_splat.sampler_config import (
-    BlockMALAConfig,
-    GibbsConfig,
-    MALAConfig,
-    Sampler,
-    SGLDConfig,
-)
+from bayes_splat.sampler_config import SAMPLERS, GibbsConfig, Sampler
 
 _MANY = 1000
 
@@ -46,12 +40,7 @@ class RendererConfig(Options):
 GROUPS: dict[str, dict[str, type[Options]]] = {
     "proposal": {"plane_sweep": PlaneSweepConfig},
     "model": {"default": ModelConfig},
-    "sampler": {
-        "gibbs": GibbsConfig,
-        "mala": MALAConfig,
-        "block_mala": BlockMALAConfig,
-        "sgld": SGLDConfig,
-    },
+    "sampler": SAMPLERS,
     "renderer": {
         "auto": RendererConfig,
         "cpu": RendererConfig,

@@ -2,8 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import cast
 
 import torch
+from pyro.infer import HMC, NUTS
+from pyro.infer.mcmc.mcmc_kernel import MCMCKernel
 
 from bayes_splat.errors import ConfigError
 from bayes_splat.models import (
@@ -28,18 +32,39 @@ from bayes_splat.models.site_sweep import SiteSweep
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.models.tile_blocks import TileBlocks
 from bayes_splat.models.transition_gibbs import TransitionGibbs
-from bayes_splat.sampler_config import BlockMALAConfig, GibbsConfig, MALAConfig, Sampler, SGLDConfig
+from bayes_splat.sampler_config import (
+    BlockMALAConfig,
+    GibbsConfig,
+    HMCConfig,
+    MinibatchConfig,
+    NUTSConfig,
+    RandomWalkConfig,
+    Sampler,
+    SGDConfig,
+    SGLDConfig,
+    TemperingConfig,
+    ULAConfig,
+)
 from bayes_splat.samplers import sampling, schedules
 from bayes_splat.samplers.base import Block, Constrain, Generators, Kernel, Position
 from bayes_splat.samplers.block_mala import BlockMALA
 from bayes_splat.samplers.failures import Failure, FailurePolicy
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
+from bayes_splat.samplers.hamiltonian import Hamiltonian
 from bayes_splat.samplers.mala import MALA
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import Minibatches, PyroTarget
+from bayes_splat.samplers.random_walk import RandomWalkMetropolis
 from bayes_splat.samplers.sampling import Draws, Progress
+from bayes_splat.samplers.sgd import SGD
 from bayes_splat.samplers.sgld import SGLD
 from bayes_splat.samplers.store import Store
+from bayes_splat.samplers.tempered_target import TemperedTarget
+from bayes_splat.samplers.tempering import ParallelTempering, geometric_powers
+from bayes_splat.samplers.ula import ULA
+
+_PROBES = 16
+"""Sign vectors that the Fisher information is averaged over."""
 
 
 def sample_posterior(
@@ -76,7 +101,7 @@ def sample_posterior(
     target = PyroTarget(model, vectorized=True)
     generators = make_generators(seed, chains)
     return sampling.sample(
-        make_kernel(model, target, sampler or GibbsConfig()),
+        make_kernel(model, target, sampler or GibbsConfig(), warmup),
         starting_position(model, target, generators),
         generators,
         num_warmup=warmup,
@@ -93,8 +118,15 @@ def sample_posterior(
     )
 
 
-def make_kernel(model: SplatModel, target: PyroTarget, sampler: Sampler) -> Kernel:
+def make_kernel(
+    model: SplatModel, target: PyroTarget, sampler: Sampler, num_warmup: int = 100
+) -> Kernel:
     """The kernel that the settings describe.
+
+    Args:
+        model, target: what is sampled.
+        sampler: settings.
+        num_warmup: steps of warmup that will be made; Pyro's kernels plan by it.
 
     Raises:
         ConfigError: the sampler cannot sample this model.
@@ -106,20 +138,30 @@ def make_kernel(model: SplatModel, target: PyroTarget, sampler: Sampler) -> Kern
             f"sampler={sampler.name} moves a fixed number of Gaussians, but model.count is"
             " variable; take sampler=gibbs or model.count=fixed"
         )
-    if isinstance(sampler, MALAConfig):
-        return MALA(
-            target,
+    if isinstance(sampler, BlockMALAConfig):
+        return Gibbs(target, _block_mala_blocks(model, sampler))
+    if isinstance(sampler, MinibatchConfig):
+        return _minibatch_kernel(model, target, sampler)
+    if isinstance(sampler, RandomWalkConfig):
+        return _random_walk(model, target, sampler)
+    if isinstance(sampler, TemperingConfig):
+        inner = partial(
+            MALA,
             step_size=sampler.step_size,
             target_acceptance_rate=sampler.target_acceptance_rate,
             adapt_preconditioner=True,
         )
-    if isinstance(sampler, BlockMALAConfig):
-        return Gibbs(target, _block_mala_blocks(model, sampler))
-    batches = TileBatches(model.num_views, model.views.cameras.image_shape, sampler.batch_fraction)
-    return SGLD(
-        Minibatches(target, batches.draw),
-        schedule=_schedule(sampler),
-        preconditioner="rmsprop",
+        powers = geometric_powers(sampler.powers, sampler.least_power)
+        kernel = ParallelTempering(TemperedTarget(target), inner, powers, sampler.inner_steps)
+        return cast(Kernel, kernel)  # but for its target, which is one at every power
+    if isinstance(sampler, HMCConfig | NUTSConfig):
+        return Hamiltonian(target, _pyro_kernel(sampler), num_warmup)
+    kind = ULA if isinstance(sampler, ULAConfig) else MALA
+    return kind(
+        target,
+        step_size=sampler.step_size,
+        target_acceptance_rate=sampler.target_acceptance_rate,
+        adapt_preconditioner=True,
     )
 
 
@@ -270,9 +312,69 @@ def _transitions(model: SplatModel) -> list[Block]:
     return [TransitionGibbs(model)] if model.is_markov else []
 
 
-def _schedule(sampler: SGLDConfig) -> schedules.Schedule:
+def _minibatch_kernel(model: SplatModel, target: PyroTarget, sampler: MinibatchConfig) -> Kernel:
+    batches = TileBatches(model.num_views, model.views.cameras.image_shape, sampler.batch_fraction)
+    parts, schedule = Minibatches(target, batches.draw), _schedule(sampler)
+    anchor_every = sampler.anchor_every or None
+    if isinstance(sampler, SGDConfig):
+        return SGD(parts, schedule, sampler.noise_scale, anchor_every)
+    assert isinstance(sampler, SGLDConfig)
+    if sampler.preconditioner == "fisher":
+        diagonal = _inverse_information(model, target)
+        return SGLD(parts, schedule, "fixed", diagonal, anchor_every=anchor_every)
+    return SGLD(parts, schedule, sampler.preconditioner, anchor_every=anchor_every)
+
+
+def _schedule(sampler: MinibatchConfig) -> schedules.Schedule:
     if sampler.schedule == "constant":
         return schedules.Constant(sampler.step_size)
     if sampler.schedule == "cyclical":
-        return schedules.Cyclical(sampler.step_size, sampler.period)
+        return schedules.Cyclical(sampler.step_size, sampler.period, sampler.exploration)
     return schedules.Polynomial(sampler.step_size)
+
+
+def _inverse_information(model: SplatModel, target: PyroTarget) -> Position:
+    """One over the Fisher information at the proposal's mode, [1, ...] a site.
+
+    Of depths and opacities it is estimated from the pictures; 2n of the log of a noise scale that n
+    colours tell of; other sites get 1.
+    """
+    generators = make_generators(0, 1)
+    mode = starting_position(model, target, generators)
+    parts = TileBlocks(model, ("depth", "opacity"))
+    information = parts.given(mode).fisher_diagonal(
+        generators, parts.extract(mode), num_probes=_PROBES
+    )
+    noise = mode["noise_scale"]
+    information["noise_scale"] = torch.full_like(noise, 6.0 * model.num_pixels / noise.numel())
+    return {
+        site: 1.0 / information.get(site, torch.ones_like(value)) for site, value in mode.items()
+    }
+
+
+def _random_walk(model: SplatModel, target: PyroTarget, sampler: RandomWalkConfig) -> Kernel:
+    walk = RandomWalkMetropolis(
+        target,
+        step_size=sampler.step_size,
+        target_acceptance_rate=sampler.target_acceptance_rate,
+    )
+    if sampler.jump_fraction == 0:
+        return walk
+    jumps = DepthMoves(model, "proposal", sampler.jump_fraction, "depth_jump")
+    return Gibbs(target, [jumps, KernelBlock("walk", walk, target.conditional(list(target.sites)))])
+
+
+def _pyro_kernel(sampler: HMCConfig | NUTSConfig) -> Callable[..., MCMCKernel]:
+    if isinstance(sampler, NUTSConfig):
+        return partial(
+            NUTS,
+            step_size=sampler.step_size,
+            max_tree_depth=sampler.max_tree_depth,
+            target_accept_prob=sampler.target_acceptance_rate,
+        )
+    return partial(
+        HMC,
+        step_size=sampler.step_size,
+        trajectory_length=sampler.trajectory_length,
+        target_accept_prob=sampler.target_acceptance_rate,
+    )

@@ -181,7 +181,7 @@ def _finish(job: _Job, draws: Draws, store: Store, progress: Progress) -> RunSum
     progress.message(f"rendering {len(targets)} target views for every draw")
     prediction, pixels, mapped = predict(job.model, draws, targets, store)
     counted["all"] = vars(job.renderer.count).copy()
-    judged, found = judge(pixels, targets, draws)
+    judged, found = judge(pixels, targets, draws, job.config.sampler.name)
     scores = score(job.model, draws, prediction, judged, targets)
     seconds = time.perf_counter() - job.started
     sampling = {name: value for name, value in draws.seconds.items() if np.isfinite(value)}

@@ -135,7 +135,9 @@ def _at_pixels(rendering: Rendering | None, good: Tensor, grid: PixelGrid) -> di
     return record
 
 
-def judge(pixels: PixelDraws, targets: Views, draws: Draws) -> tuple[PixelDiagnostics, Verdict]:
+def judge(
+    pixels: PixelDraws, targets: Views, draws: Draws, sampler: str = ""
+) -> tuple[PixelDiagnostics, Verdict]:
     """Diagnostics of the whole chains at the grid of target pixels, and the verdict on the run."""
     found = pixels.diagnose()
     return found, verdict.verdict(
@@ -146,6 +148,7 @@ def judge(pixels: PixelDraws, targets: Views, draws: Draws) -> tuple[PixelDiagno
         num_diverging=int(draws.stats["diverging"].sum()),
         is_interrupted=draws.is_interrupted,
         left_out=(~draws.is_whole).nonzero()[:, 0].tolist(),
+        sampler=sampler,
     )
 
 

@@ -144,20 +144,164 @@ class BlockMALAConfig(Options):
 
 
 @dataclass(kw_only=True)
-class SGLDConfig(Options):
-    """sampler=sgld: Langevin steps on random parts of the photographs; fast, and biased."""
+class MinibatchConfig(Options):
+    """What the samplers that look at random parts of the photographs share."""
 
     section: ClassVar[str] = "sampler"
 
-    name: str = option("sgld", "which sampler", choices=("sgld",))
+    name: str = option("", "which sampler")
     step_size: float = option(0.001, "step size at the start of the schedule", above=0)
     schedule: str = option(
         "polynomial", "how the step size moves", choices=("constant", "polynomial", "cyclical")
     )
     period: int = option(50, "steps a cycle of schedule=cyclical", at_least=2, at_most=1_000_000)
+    exploration: float = option(
+        0.0, "share of a cycle whose states are not kept, at its beginning", at_least=0, below=1
+    )
     batch_fraction: float = option(
         0.25, "share of the context pixels rendered a step", above=0, at_most=1
     )
+    anchor_every: int = option(
+        0,
+        "steps between gradients of all pixels that correct those of parts (a control variate); "
+        "0: none",
+        at_least=0,
+        at_most=1_000_000,
+    )
 
 
-Sampler = GibbsConfig | MALAConfig | BlockMALAConfig | SGLDConfig
+@dataclass(kw_only=True)
+class SGLDConfig(MinibatchConfig):
+    """sampler=sgld: Langevin steps on random parts of the photographs; fast, and biased."""
+
+    name: str = option("sgld", "which sampler", choices=("sgld",))
+    preconditioner: str = option(
+        "rmsprop",
+        "diagonal: of mean squared gradients, frozen after warmup; inverse Fisher information at "
+        "the proposal's mode; or none",
+        choices=("rmsprop", "fisher", "none"),
+    )
+
+
+@dataclass(kw_only=True)
+class SGDConfig(MinibatchConfig):
+    """sampler=sgd: descent on random parts of the photographs; optimises, to compare with."""
+
+    name: str = option("sgd", "which sampler", choices=("sgd",))
+    step_size: float = option(1e-5, "step size at the start of the schedule", above=0)
+    noise_scale: float = option(
+        0.0, "standard deviation of noise added a step; 0: plain descent", at_least=0
+    )
+
+
+@dataclass(kw_only=True)
+class ULAConfig(Options):
+    """sampler=ula: mala without accepting or rejecting; biased, to see what that is worth."""
+
+    section: ClassVar[str] = "sampler"
+
+    name: str = option("ula", "which sampler", choices=("ula",))
+    step_size: float = option(0.0005, "first step size; warmup adapts it", above=0)
+    target_acceptance_rate: float = option(
+        0.9, "acceptance that mala would have had, which warmup aims at", above=0, below=1
+    )
+
+
+@dataclass(kw_only=True)
+class RandomWalkConfig(Options):
+    """sampler=random_walk: steps of everything at once without gradients, and jumps of depths."""
+
+    section: ClassVar[str] = "sampler"
+
+    name: str = option("random_walk", "which sampler", choices=("random_walk",))
+    step_size: float = option(0.01, "first step size; warmup adapts it", above=0)
+    target_acceptance_rate: float = option(
+        0.234, "acceptance rate that warmup aims at", above=0, below=1
+    )
+    jump_fraction: float = option(
+        0.25,
+        "share of Gaussians a step whose depth may jump to a draw of the proposal; 0: none do",
+        at_least=0,
+        at_most=1,
+    )
+
+
+@dataclass(kw_only=True)
+class TemperingConfig(Options):
+    """sampler=tempering: mala at several powers of the likelihood that change places."""
+
+    section: ClassVar[str] = "sampler"
+
+    name: str = option("tempering", "which sampler", choices=("tempering",))
+    powers: int = option(
+        6, "how many powers, from 1 down; every chain runs at all", at_least=2, at_most=64
+    )
+    least_power: float = option(0.01, "the smallest of them", above=0, below=1)
+    inner_steps: int = option(5, "mala steps between swaps", at_least=1, at_most=_MANY)
+    step_size: float = option(0.02, "first step size of mala; warmup adapts it", above=0)
+    target_acceptance_rate: float = option(
+        0.574, "acceptance rate of mala that warmup aims at", above=0, below=1
+    )
+
+
+@dataclass(kw_only=True)
+class HMCConfig(Options):
+    """sampler=hmc: Pyro's HMC, chain after chain."""
+
+    section: ClassVar[str] = "sampler"
+
+    name: str = option("hmc", "which sampler", choices=("hmc",))
+    step_size: float = option(0.01, "first leapfrog step; warmup adapts it", above=0)
+    trajectory_length: float = option(
+        0.5, "step size times leapfrog steps, in units of the mass matrix", above=0
+    )
+    target_acceptance_rate: float = option(
+        0.8, "acceptance rate that warmup aims at", above=0, below=1
+    )
+
+
+@dataclass(kw_only=True)
+class NUTSConfig(Options):
+    """sampler=nuts: Pyro's NUTS, chain after chain."""
+
+    section: ClassVar[str] = "sampler"
+
+    name: str = option("nuts", "which sampler", choices=("nuts",))
+    step_size: float = option(0.01, "first leapfrog step; warmup adapts it", above=0)
+    max_tree_depth: int = option(
+        6,
+        "doublings of a trajectory; up to 2^this renders a chain and step",
+        at_least=1,
+        at_most=12,
+    )
+    target_acceptance_rate: float = option(
+        0.8, "acceptance rate that warmup aims at", above=0, below=1
+    )
+
+
+Sampler = (
+    GibbsConfig
+    | MALAConfig
+    | BlockMALAConfig
+    | SGLDConfig
+    | SGDConfig
+    | ULAConfig
+    | RandomWalkConfig
+    | TemperingConfig
+    | HMCConfig
+    | NUTSConfig
+)
+
+SAMPLERS: dict[str, type[Options]] = {
+    "gibbs": GibbsConfig,
+    "mala": MALAConfig,
+    "block_mala": BlockMALAConfig,
+    "sgld": SGLDConfig,
+    "sgd": SGDConfig,
+    "ula": ULAConfig,
+    "random_walk": RandomWalkConfig,
+    "tempering": TemperingConfig,
+    "hmc": HMCConfig,
+    "nuts": NUTSConfig,
+}
+"""By name, the default first."""

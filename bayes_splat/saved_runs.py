@@ -61,6 +61,7 @@ class SavedRun(NamedTuple):
             num_diverging=self.num_diverging,
             is_interrupted=self.is_interrupted,
             left_out=np.flatnonzero(~self.is_whole).tolist(),
+            sampler=self.sampler,
         )
 
 

@@ -8,7 +8,8 @@ have arrived when their energies meet (Piccioli et al. 2024).
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +20,9 @@ from torch import Tensor
 
 from bayes_splat import inference, view_choice
 from bayes_splat.config import RunConfig
-from bayes_splat.models import colors, plane_sweep
+from bayes_splat.models import colors, plane_sweep, smoothness
 from bayes_splat.models.presence import Presence
+from bayes_splat.models.smoothness import Smoothness
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering.renderer import CountingRenderer, RenderCount, make_renderer
 from bayes_splat.sampler_config import Sampler
@@ -29,6 +31,27 @@ from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
 from bayes_splat.thermalize_config import ThermalizePlan
 from bayes_splat.thermalize_report import Run, Trace
+
+PRIOR_SWEEPS = 300
+"""Of the sampler of the smooth prior that a teacher's depths come from."""
+
+
+@dataclass(frozen=True)
+class HeldPrior(SplatModel):
+    """A model whose smooth prior was given by other photographs than it observes.
+
+    That prior is one given the contrast of photographs. A teacher is drawn before there are any of
+    it: the contrast is that of the scene, and has to stay so when the teacher's own are observed.
+
+    Attributes:
+        field: what couples the depths; None where nothing does.
+    """
+
+    field: Smoothness | None = None
+
+    @cached_property
+    def smoothness(self) -> Smoothness | None:
+        return self.field
 
 
 class Teacher(NamedTuple):
@@ -86,7 +109,8 @@ def make_teacher(config: RunConfig) -> Teacher:
     settings = colors.render_settings(config.model)
     renderer = CountingRenderer(make_renderer(config.renderer.name, settings), RenderCount())
     proposal = plane_sweep.propose(context, config.proposal)
-    blank = SplatModel(proposal, context, renderer, config.model)
+    given = SplatModel(proposal, context, renderer, config.model)
+    blank = HeldPrior(proposal, context, renderer, config.model, field=given.smoothness)
     sites = draw_prior(blank, config.seed)
     model = photograph(blank, sites, config.seed + 1)
     swept = plane_sweep.propose(model.views, config.proposal)
@@ -104,8 +128,17 @@ def make_teacher(config: RunConfig) -> Teacher:
 
 
 def draw_prior(model: SplatModel, seed: int) -> dict[str, Tensor]:
-    """One draw of every site from its prior, [1, ...] each, float64."""
+    """One draw of every site from its prior, [1, ...] each, float64.
+
+    Depths of a smooth prior are the end of a Markov chain of ``PRIOR_SWEEPS`` sweeps.
+    """
     views = (model.num_views,) if model.config.noise == "per_view" else ()
+    coupled = {}
+    if model.smoothness is not None:
+        proposal, generators = model.proposal, make_generators(seed, 1)
+        coupled["depth"] = smoothness.sample_prior(
+            model.smoothness, proposal.near, proposal.far, generators, PRIOR_SWEEPS
+        )
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         others = {}
@@ -118,6 +151,7 @@ def draw_prior(model: SplatModel, seed: int) -> dict[str, Tensor]:
             "opacity": model.opacity_prior().sample((1, len(model.proposal))),
             "noise_scale": model.noise_prior().sample((1, *views)),
             **others,
+            **coupled,
         }
         if model.config.colors == "sampled":
             sites["harmonics"] = model.harmonics_prior().sample((1,))
@@ -167,7 +201,7 @@ def run_sampler(
     count = model.renderer.count if isinstance(model.renderer, CountingRenderer) else RenderCount()
 
     def follow(position: Position, streams: Generators, most: int, limit: float | None) -> Trace:
-        kernel = inference.make_kernel(model, target, sampler)
+        kernel = inference.make_kernel(model, target, sampler, warmup)
         return trace(kernel, target, position, streams, count, most, warmup, limit)
 
     start = inference.starting_position(teacher.start, target, ours)

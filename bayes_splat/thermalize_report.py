@@ -81,6 +81,12 @@ class Row(NamedTuple):
                 f"{self.sampler}: energies meet at step {self.step}, after {self.renders:.0f} "
                 f"pictures and {self.seconds:.1f} s."
             )
+        if self.steps < 2 * energy_meeting.FIRST:
+            return (
+                f"{self.sampler}: FAILS, {self.steps} steps in {self.seconds:.1f} s "
+                f"({self.renders:.0f} pictures) are too few for any meeting to be confirmed; it "
+                f"takes {2 * energy_meeting.FIRST} or more."
+            )
         return (
             f"{self.sampler}: FAILS, energies do not meet within {self.steps} steps "
             f"({self.renders:.0f} pictures, {self.seconds:.1f} s); over the later half they differ "
@@ -180,14 +186,15 @@ def draw(runs: Sequence[Run], rows: Sequence[Row]) -> Figure:
     across = min(_ACROSS, len(runs))
     down = -(-len(runs) // across)
     figure = Figure(figsize=(4.4 * across, 3.3 * down), layout="constrained")
-    panels = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flat
+    panels = list(figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).flat)
     spread = _spread(runs)
     for axes, run, found in zip(panels, runs, rows, strict=False):
         _draw_run(axes, run, found, spread)
-    for axes in list(panels)[len(runs) :]:
+    for axes in panels[len(runs) :]:
         axes.set_axis_off()
+    panels[0].set_ylim(*_limits(runs, spread))
     figure.supxlabel("step (logarithmic)")
-    figure.supylabel("energy, teacher's mean 0")
+    figure.supylabel("energy, teacher's median 0")
     entries = {
         label: line
         for axes in figure.axes
@@ -221,9 +228,19 @@ def _draw_run(axes: Axes, run: Run, found: Row, spread: float) -> None:
 
 
 def _level(run: Run) -> float:
-    """The teacher's mean energy."""
+    """The teacher's energy in the middle: chains may explode on the way."""
     known = run.teacher.energy[np.isfinite(run.teacher.energy)]
-    return float(known.mean()) if known.size else 0.0
+    return float(np.median(known)) if known.size else 0.0
+
+
+def _limits(runs: Sequence[Run], spread: float) -> tuple[float, float]:
+    """Of the axis that all share; what few chains do for a short time may leave it."""
+    shown = np.concatenate(
+        [(t.energy - _level(r)).ravel() for r in runs for t in (r.teacher, r.proposal)]
+    )
+    shown = shown[np.isfinite(shown)]
+    low, high = np.quantile(shown, (0.005, 0.99)) if shown.size else (0.0, 0.0)
+    return min(2.0 * low, -2.0 * spread), max(2.0 * high, 2.0 * spread)
 
 
 def _spread(runs: Sequence[Run]) -> float:

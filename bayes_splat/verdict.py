@@ -29,6 +29,13 @@ Advice: TypeAlias = Literal["trust", "longer", "distrust"]
 MOST_TIMES = 50.0
 """A run that would take longer than this many times its draws needs something else than draws."""
 
+BIASED = {
+    "sgld": "sgld samples something else than the posterior, by an amount that chains do not show",
+    "ula": "ula samples something else than the posterior, by an amount that chains do not show",
+    "sgd": "sgd is an optimiser: how far its draws spread is a matter of its settings",
+}
+"""Samplers that no number of draws makes right, and why; where chains agree that means little."""
+
 _OPENINGS = {"trust": "Trust it", "longer": "Run longer", "distrust": "Do not trust it, because"}
 _MODES_RATIO = 12.0  # variance between chains over what their own autocorrelation explains
 _MODES_ESS = 10.0  # a chain with less has not been through its own range: it may yet cross over
@@ -70,13 +77,15 @@ def verdict(
     num_diverging: int = 0,
     is_interrupted: bool = False,
     left_out: Sequence[int] = (),
+    sampler: str = "",
     max_rhat: float = MAX_RHAT,
     min_ess: float = MIN_ESS,
     min_share: float = MIN_SHARE,
 ) -> Verdict:
     """Judge a run by its renders at the grid's pixels.
 
-    To be trusted it needs at least 2 chains, no interruption, no diverging step, and at least
+    To be trusted it needs a sampler that is not biased, at least 2 chains, no interruption, no
+    diverging step, and at least
     ``min_share`` of the colours and depths with R-hat below ``max_rhat`` and bulk ESS above
     ``min_ess``. Otherwise the sentence says what is wrong, where, and what to do. More draws are
     advised where they would help: not to chains that stand still, that sit in different modes
@@ -90,6 +99,7 @@ def verdict(
         num_diverging: steps after warmup with a candidate of non-finite energy, all chains.
         is_interrupted: the run was stopped before its last draw.
         left_out: numbers of chains that were stopped on the way and are not in ``pixels``.
+        sampler: its name, which tells those of ``BIASED``.
     """
     judged = pixels.is_judged
     passed = has_converged(pixels.statistics, max_rhat, min_ess)
@@ -97,6 +107,8 @@ def verdict(
     wanted = f"R-hat < {max_rhat:g} and bulk ESS > {min_ess:g}"
     notes = _left_out(left_out)
     wrong, short, times = [], [], float("nan")
+    if sampler in BIASED:
+        wrong.append(f"{BIASED[sampler]}, hold it against gibbs, block_mala or mala")
     if num_diverging:
         wrong.append(
             f"{num_diverging} {'step' if num_diverging == 1 else 'steps'} after warmup tried a "

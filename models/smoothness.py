@@ -183,8 +183,9 @@ def sample_prior(
 
     Exact independent draws of the field are not to be had. Each chain starts at independent uniform
     disparities; every sweep redraws first the pixels of one colour of a checkerboard, then those of
-    the other, exactly given their neighbours. A strong field on a large picture takes long to
-    forget its start.
+    the other, exactly given their neighbours. Then patches are shifted, of 2, 4, 8, ... pixels a
+    side in turn and at last whole views: single pixels of a strong field cannot leave their
+    neighbours (multigrid Monte Carlo, Goodman & Sokal 1989).
 
     Args:
         smoothness: edges and their weights.
@@ -194,17 +195,69 @@ def sample_prior(
     """
     size = len(smoothness.right)
     relative = _uniforms(generators, size)
-    height, width = smoothness.image_shape
-    place = torch.arange(size)
-    is_odd = (torch.div(place, width, rounding_mode="floor") % height + place % width) % 2 == 1
-    for _ in range(num_sweeps):
-        shares = _uniforms(generators, size)
+    is_odd = _checkerboard(smoothness, 1, torch.zeros(1, 2, dtype=torch.long))[0] == 1
+    scales = max(1, (max(smoothness.image_shape) - 1).bit_length())
+    for sweep in range(num_sweeps):
+        side = 2 ** (1 + sweep % scales)
+        parts = [size, 2 + 6 * _num_patches(smoothness, side)]
+        shares, coins = _uniforms(generators, sum(parts)).split(parts, dim=1)
         for squares in (~is_odd, is_odd):
             others, weights = _neighbours(smoothness, relative)
             weights = smoothness.strength * weights.expand_as(others)
             drawn = conditional_quantile(shares, others, weights)
             relative = torch.where(squares, drawn, relative)
+        relative = _shift_patches(smoothness, relative, coins, side)
     return geometry.relative_disparity_to_depth(relative, near, far)
+
+
+def _shift_patches(
+    smoothness: Smoothness,
+    relative: Float[Tensor, "chain gaussian"],
+    uniforms: Float[Tensor, "chain number"],
+    side: int,
+) -> Float[Tensor, "chain gaussian"]:
+    """Metropolis moves of all patches of a random grid, one colour of a checkerboard at a time.
+
+    It takes two uniform numbers and six a patch.
+    """
+    color, patch = _checkerboard(smoothness, side, (side * uniforms[:, :2]).long())
+    for turn, numbers in enumerate(uniforms[:, 2:].chunk(2, dim=1)):
+        way, length, coin = numbers.chunk(3, dim=1)
+        shift = (2.0 * way - 1.0) * 2.0 ** (-10.0 * length)
+        is_moving = color == turn
+        moved = relative + torch.where(is_moving, shift.gather(1, patch), 0.0)
+        change = edge_energies(smoothness, moved) - edge_energies(smoothness, relative)
+        # Of two neighbours that are not of one patch only one moves: the edge is that one's.
+        _, right, _, below = _shifted(smoothness, patch)
+        log_ratio = torch.zeros_like(shift)
+        for term, other in zip(change.unbind(-2), (right, below), strict=True):
+            log_ratio.scatter_add_(1, torch.where(is_moving, patch, other), -term)
+        is_outside = torch.zeros_like(shift)
+        is_outside.scatter_add_(1, patch, ((moved <= 0.0) | (moved >= 1.0)).double())
+        is_taken = (coin.log() < log_ratio) & (is_outside == 0.0)
+        relative = torch.where(is_taken.gather(1, patch), moved, relative)
+    return relative
+
+
+def _checkerboard(
+    smoothness: Smoothness, side: int, offsets: Int[Tensor, "chain 2"]
+) -> tuple[Int[Tensor, "chain gaussian"], Int[Tensor, "chain gaussian"]]:
+    """Colour and patch of every Gaussian in grids of this side."""
+    height, width = smoothness.image_shape
+    rows, columns = ((extent - 1) // side + 2 for extent in smoothness.image_shape)
+    place = torch.arange(len(smoothness.right))
+    y = torch.div(place, width, rounding_mode="floor") % height + offsets[:, :1]
+    x = place % width + offsets[:, 1:]
+    row, column = (torch.div(axis, side, rounding_mode="floor") for axis in (y, x))
+    view = torch.div(place, height * width, rounding_mode="floor")
+    return (row + column) % 2, (view * rows + row) * columns + column
+
+
+def _num_patches(smoothness: Smoothness, side: int) -> int:
+    """Of all views, in grids that cover them at any offset."""
+    height, width = smoothness.image_shape
+    views = len(smoothness.right) // (height * width)
+    return views * ((height - 1) // side + 2) * ((width - 1) // side + 2)
 
 
 def conditional_quantile(

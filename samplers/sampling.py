@@ -31,7 +31,8 @@ class Progress(Protocol):
         Args:
             phase: "warmup" or "sampling".
             step: steps made in this phase, from 1.
-            total: steps that this phase will have.
+            total: steps that this phase will have; with a deadline about as many as there is time
+                for, by the pace so far.
             info: of the step just made.
             seconds: since the phase began.
         """
@@ -208,11 +209,12 @@ class _Run:
             for step in range(num_steps):
                 if seconds() >= deadline or self.supervisor.is_stopped.all():
                     break
-                made = self._step("warmup", step + 1, num_steps, seconds)
+                made = self._step("warmup", step + 1, num_steps, seconds, deadline)
                 self.store.append(WARMUP_STATS, merge_stats([made], self.supervisor.is_stopped))
 
     def make_draws(self, num_draws: int, thinning: int, deadline: float) -> None:
         """Keep every ``thinning``-th state until there are ``num_draws`` or time is up."""
+        num_steps = num_draws * thinning
         with self._clock("sampling") as seconds:
             while self.num_draws < num_draws and seconds() < deadline:
                 if self.supervisor.is_stopped.all():
@@ -220,12 +222,12 @@ class _Run:
                 made = []
                 for i in range(thinning):
                     step = self.num_draws * thinning + i + 1
-                    made.append(self._step("sampling", step, num_draws * thinning, seconds))
+                    made.append(self._step("sampling", step, num_steps, seconds, deadline))
                 # Cyclical schedules explore in states that are not to be kept.
                 while not schedules.may_keep(self.supervisor.kernel, self.state):
                     if seconds() >= deadline:
                         return
-                    made.append(self._step("sampling", step, num_draws * thinning, seconds))
+                    made.append(self._step("sampling", step, num_steps, seconds, deadline))
                 stopped = self.supervisor.is_stopped
                 self.store.append(SITES, self._kept(self.state.position, stopped))
                 self.store.append(STATS, merge_stats(made, stopped))
@@ -263,11 +265,14 @@ class _Run:
         return record
 
     def _step(
-        self, phase: str, step: int, total: int, seconds: Callable[[], float]
+        self, phase: str, step: int, total: int, seconds: Callable[[], float], deadline: float
     ) -> tuple[Info, Bool[Tensor, " chain"]]:
         self.state, info, is_restarted = self.supervisor.step(self.state, phase, step)
         if self.progress is not None:
-            self.progress.update(phase, step, total, info, seconds())
+            spent = seconds()
+            if step < total and deadline < float("inf"):
+                total = min(total, int(step * max(deadline / spent, 1.0)) + 1)
+            self.progress.update(phase, step, total, info, spent)
         return info, is_restarted
 
     @contextmanager

@@ -1,15 +1,16 @@
 import pytest
 
-from bayes_splat.compare_config import CompareConfig, compose_compare
+from bayes_splat.compare_config import USUAL, CompareConfig, compose_compare
 from bayes_splat.config import GROUPS
 from bayes_splat.errors import ConfigError
 from bayes_splat.sampler_config import MALAConfig
 
 
-def test_every_sampler_there_is_by_default():
+def test_one_sampler_of_every_kind_by_default():
     options, planned = compose_compare([])
     assert options == CompareConfig()
-    assert [run.sampler for run in planned] == list(GROUPS["sampler"])
+    assert [run.sampler for run in planned] == list(USUAL)
+    assert {*USUAL} <= {*GROUPS["sampler"]}
     assert all(run.config.sampling_limit == 60 for run in planned)
 
 

@@ -11,7 +11,19 @@ from bayes_splat.models import noise_gibbs
 from bayes_splat.models.depth_moves import DepthMoves
 from bayes_splat.models.patch_moves import PatchMoves
 from bayes_splat.models.site_sweep import SiteSweep
-from bayes_splat.sampler_config import BlockMALAConfig, GibbsConfig, MALAConfig, Sampler, SGLDConfig
+from bayes_splat.sampler_config import (
+    BlockMALAConfig,
+    GibbsConfig,
+    HMCConfig,
+    MALAConfig,
+    NUTSConfig,
+    RandomWalkConfig,
+    Sampler,
+    SGDConfig,
+    SGLDConfig,
+    TemperingConfig,
+    ULAConfig,
+)
 from bayes_splat.samplers import schedules
 from bayes_splat.samplers.base import Info, Kernel
 from bayes_splat.samplers.gibbs import Gibbs
@@ -37,6 +49,16 @@ SAMPLERS: list[Sampler] = [
     SGLDConfig(schedule="polynomial"),
     SGLDConfig(schedule="cyclical", period=4),
     SGLDConfig(batch_fraction=1.0),
+    SGLDConfig(preconditioner="fisher", step_size=0.1),
+    SGLDConfig(preconditioner="none", step_size=1e-5, anchor_every=2),
+    SGDConfig(),
+    SGDConfig(noise_scale=0.01, anchor_every=2),
+    ULAConfig(step_size=0.02),
+    RandomWalkConfig(),
+    RandomWalkConfig(step_size=0.01, jump_fraction=0.0),
+    TemperingConfig(powers=3),
+    HMCConfig(step_size=0.2, trajectory_length=0.2),
+    NUTSConfig(max_tree_depth=1),
 ]
 
 

@@ -1,12 +1,14 @@
 """Teacher and student on tiny scenes: who meets, who does not, and what it cost."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
 
 from bayes_splat import geometry, inference, thermalize
+from bayes_splat.models import smoothness
+from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering.renderer import RenderCount
 from bayes_splat.sampler_config import GibbsConfig, MALAConfig
 from bayes_splat.samplers.positions import make_generators
@@ -79,6 +81,46 @@ def test_a_prior_does_not_look_at_the_teachers_photographs():
     assert torch.equal(plain.model.proposal.harmonics, believed.model.proposal.harmonics)
 
 
+def test_teachers_of_a_smooth_prior_are_smooth_and_keep_its_contrast():
+    settings = ["model.prior=smooth", "model.contrast=1.0"]
+    smooth, even = (thermalize.make_teacher(plan(*extra).run) for extra in (settings, []))
+    field = smooth.model.smoothness
+    assert field is smooth.start.smoothness
+    assert field.strength == smooth.model.config.smoothness
+    # Not the contrast of the teacher's own photographs, in which neighbours differ by its noise.
+    seen = SplatModel(*(getattr(smooth.model, f.name) for f in fields(SplatModel)))
+    assert not torch.equal(field.right, seen.smoothness.right)
+
+    def roughness(teacher):
+        near, far = teacher.model.proposal.near, teacher.model.proposal.far
+        where = geometry.depth_to_relative_disparity(teacher.sites["depth"], near, far)
+        return float(smoothness.energy(field, where))
+
+    # In one field strength x sum w |r_i - r_j| is a Gamma of as many units as there are Gaussians,
+    # less one a view, but for the ends of the range.
+    size = len(smooth.model.proposal)
+    assert roughness(smooth) == pytest.approx(size - 2, rel=4.0 / size**0.5)
+    assert roughness(even) > 3 * size
+
+
+def test_the_default_sampler_stays_with_a_teacher_of_a_smooth_prior(monkeypatch):
+    """Its chains start in equilibrium: energies do not drift, as they do for another field."""
+    teacher = thermalize.make_teacher(plan("model.prior=smooth", "model.contrast=1.0").run)
+
+    def drift(teacher):
+        run = thermalize.run_sampler("gibbs", teacher, GibbsConfig(), steps=24, warmup=4)
+        later = run.teacher.energy[:, 12:].mean(1)
+        spread = float(run.teacher.energy[:, 12:].std()) + 1.0
+        return (float(later.mean()) - float(run.teacher.energy[0, 0])) / spread
+
+    fine = drift(teacher)
+    assert isinstance(teacher.model, thermalize.HeldPrior)
+    plain = thermalize.draw_prior(replace(teacher.model, field=None), 0)
+    other = teacher._replace(sites=plain)
+    assert abs(fine) < 4.0
+    assert drift(other) < -10.0
+
+
 def test_the_default_sampler_meets_its_teacher(tiny):
     found = thermalize.run_sampler("gibbs", tiny, GibbsConfig(), steps=160, warmup=8)
     judged = row(found)
@@ -102,7 +144,7 @@ def test_a_wrong_sampler_leaves_its_teacher(tiny, monkeypatch):
         run = thermalize.run_sampler("gibbs", tiny, GibbsConfig(), **kwargs)
         return float(run.teacher.energy[:, 6:].mean() - run.teacher.energy[:, 0].mean())
 
-    def blind(model, target, sampler):
+    def blind(model, target, sampler, num_warmup):
         images = torch.full_like(model.views.images, 0.5)
         other = replace(model, views=replace(model.views, images=images))
         return right(other, PyroTarget(other, vectorized=True), sampler)

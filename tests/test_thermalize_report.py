@@ -34,6 +34,23 @@ def test_rows_tell_when_and_at_what_cost():
     assert "256 steps (1536 pictures" in stuck.sentence
 
 
+def test_runs_of_few_steps_are_told_so():
+    found = row(Run("slow", 20, trace(-500, 0, 0, 4), trace(-500, 90, 1, 4)))
+    assert not found.has_met
+    assert "4 steps in 0.0 s (24 pictures) are too few" in found.sentence
+    assert "nan" not in found.sentence
+
+
+def test_one_explosion_does_not_flatten_the_others():
+    wild = trace(-500, 0, 4)
+    wild.energy[1, 5:8] = 1e9
+    figure = draw([MET, NOT, MET, Run("wild", 20, wild, wild)], [row(MET)] * 4)
+    low, high = figure.axes[0].get_ylim()
+    assert -1000 < low < -3
+    assert 300 < high < 1e4
+    assert [axes.axison for axes in figure.axes] == [True] * 4 + [False] * (len(figure.axes) - 4)
+
+
 def test_the_table_shows_all_samplers(tmp_path):
     rows = [row(MET), row(NOT)]
     said = thermalize_report.text(rows, tmp_path)

@@ -107,6 +107,8 @@ def test_chains_and_threads_do_not_matter(kind):
 def test_candidates_have_the_density_that_is_claimed():
     """Jumps: histogram of candidates against the density over relative disparity."""
     model = scenes.tiny_model(image_shape=(1, 1))
+    sure = torch.full((2, 4), 0.01).index_fill(1, torch.tensor([2]), 0.97)
+    model = replace(model, proposal=scenes.with_probabilities(model.proposal, sure))
     chains = 4000
     depth = scenes.prior_draws(model, 1)["depth"].expand(chains, -1)
     offered, is_jump = SiteSweep(model, 1.0)._offer(make_generators(3, chains), depth)

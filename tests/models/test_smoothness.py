@@ -198,7 +198,7 @@ def test_draws_have_the_moments_of_the_field(shape, points, strength):
     some = field(*shape, strength=strength, bandwidth=2.0)
     size = math.prod(shape)
     near, far = (torch.full((size,), end, dtype=torch.float64) for end in (NEAR, FAR))
-    depth = smoothness.sample_prior(some, near, far, make_generators(0, 3000), 50)
+    depth = smoothness.sample_prior(some, near, far, make_generators(0, 3000), 25)
     relative = geometry.depth_to_relative_disparity(depth, near, far)
     assert abs(float(relative.mean() - 0.5)) < scenes.LIMIT * 0.3 / 3000**0.5
     exact = quadrature(some, points)
@@ -207,6 +207,34 @@ def test_draws_have_the_moments_of_the_field(shape, points, strength):
         # Midpoints differ from the integral by about (strength / points)^2.
         slack = 2.0 * (strength / points) ** 2 * abs(exact[name])
         assert abs(float(values.mean()) - exact[name]) < scenes.LIMIT * error + slack, name
+
+
+def test_strong_fields_forget_their_start():
+    """Four pixels that hold together as one, which is anywhere; single moves would take ages."""
+    some = field(1, 2, 2, strength=1000.0, bandwidth=1e6)
+    near, far = (torch.full((4,), end, dtype=torch.float64) for end in (NEAR, FAR))
+    depth = smoothness.sample_prior(some, near, far, make_generators(0, 800), 40)
+    relative = geometry.depth_to_relative_disparity(depth, near, far)
+    assert scenes.kolmogorov_smirnov(relative.mean(-1)) < scenes.LIMIT
+    # A density of degree 1 in the three differences: its energy is Gamma(3).
+    found = smoothness.energy(some, relative)
+    assert abs(float(found.mean()) - 3.0) < scenes.LIMIT * float(found.std()) / 800**0.5
+
+
+@pytest.mark.parametrize("side", [2, 3])
+def test_shifted_patches_keep_the_field(side):
+    """One patch move after another from draws of the field, and nothing else."""
+    some = field(1, 2, 3, strength=6.0, bandwidth=2.0)
+    near, far = (torch.full((6,), end, dtype=torch.float64) for end in (NEAR, FAR))
+    depth = smoothness.sample_prior(some, near, far, make_generators(1, 2000), 25)
+    before = geometry.depth_to_relative_disparity(depth, near, far)
+    coins = uniform(2000, 2 + 6 * smoothness._num_patches(some, side))
+    after = smoothness._shift_patches(some, before, coins, side)
+    assert 0.2 < (after != before).double().mean() < 0.95
+    last = moments(some, after)
+    for name, values in moments(some, before).items():
+        change = last[name] - values
+        assert abs(float(change.mean())) < scenes.LIMIT * float(change.std()) / 2000**0.5, name
 
 
 def test_a_chain_draws_the_same_beside_others():

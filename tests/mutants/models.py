@@ -7,11 +7,6 @@ ONE_MOVE = MOVES + "test_acceptance_of_one_move_is_that_of_the_whole_model"
 PRIORS = "tests/models/test_priors.py::"
 OFFSETS = "tests/models/test_bucket_offsets.py::"
 OPACITY = "tests/models/test_opacity_gibbs.py::"
-MAP = "tests/models/test_merge_map.py::"
-MERGES = "tests/models/test_merges.py::"
-BIRTHS = "tests/models/test_births.py::"
-JUMPS = "tests/models/test_reversible_jump.py::"
-COUNTS = "tests/integration/test_count_joint_distribution.py::"
 SPLATS = "tests/models/test_splat_model.py::"
 
 MUTANTS = [
@@ -259,91 +254,59 @@ MUTANTS = [
         ("tests/models/test_tile_blocks.py::test_energy_and_gradient_are_those_of_the_model",),
     ),
     Mutant(
-        "splits without the slope of the other ray",
-        "models/merge_map.py",
-        "tau * seen**2 * own_range / (depth**2 * other_range * pairs.slope)",
-        "tau",
-        (MAP + "test_the_determinant_is_that_of_autograd",),
+        "stretches are drawn without their right neighbour",
+        "models/forward_backward.py",
+        "            joint = joint * leaving\n",
+        "            joint = joint * 1.0\n",
+        ("tests/models/test_forward_backward.py::test_draws_are_those_of_enumeration",),
     ),
     Mutant(
-        "pairs of a round may share a slot",
-        "models/merge_map.py",
-        "return is_real & mine.all(-1)",
-        "return is_real",
-        (MAP + "test_no_slot_is_in_two_pairs",),
+        "backward sampling reads the transitions the wrong way round",
+        "models/forward_backward.py",
+        "backward = filtered[place] * _rows(transition.mT, states[..., place + 1])",
+        "backward = filtered[place] * _rows(transition, states[..., place + 1])",
+        ("tests/models/test_forward_backward.py::test_draws_are_those_of_enumeration",),
     ),
     Mutant(
-        "splits without their determinant",
-        "models/merges.py",
-        "log_prior - log_gap + log_det",
-        "log_prior - log_gap",
-        (MERGES + "test_merges_and_splits_balance_each_other",),
+        "stretches count the emission upside down",
+        "models/scanline_moves.py",
+        "log_ratio=torch.log(here / there).sum(-1)",
+        "log_ratio=torch.log(there / here).sum(-1)",
+        ("tests/models/test_scanline_moves.py::test_acceptance_is_that_of_the_whole_model",),
     ),
     Mutant(
-        "splits without the density of the gap",
-        "models/merges.py",
-        "log_prior - log_gap + log_det",
-        "log_prior + log_det",
-        (MERGES + "test_merges_and_splits_balance_each_other",),
+        "every customer opens a table",
+        "models/transition_gibbs.py",
+        "blocks.uniforms(generators, total) * (c + seated) < c",
+        "blocks.uniforms(generators, total) * c < c",
+        ("tests/models/test_transition_gibbs.py::test_table_counts_are_those_of_enumeration",),
     ),
     Mutant(
-        "births without the density of their depth",
-        "models/births.py",
-        "site_sweep.log_prior(model, place) - jumps.jump_log_prob(model.proposal, place)",
-        "site_sweep.log_prior(model, place)",
-        (BIRTHS + "test_births_and_deaths_balance_each_other",),
+        "transitions forget their counts",
+        "models/transition_gibbs.py",
+        "rows = self.model.row_concentration(log_layers) + counts\n",
+        "rows = self.model.row_concentration(log_layers) + 0.0 * counts\n",
+        ("tests/models/test_transition_gibbs.py::test_rows_are_dirichlet_with_the_counts_added",),
     ),
     Mutant(
-        "births without the density of their opacity",
-        "models/births.py",
-        "model.opacity_prior().log_prob(opacity) + log_mass",
-        "model.opacity_prior().log_prob(opacity)",
-        (BIRTHS + "test_births_and_deaths_balance_each_other",),
+        "the smooth prior weighs edges to below as those to the right",
+        "models/smoothness.py",
+        "smoothness.strength * torch.stack([smoothness.right, smoothness.below])",
+        "smoothness.strength * torch.stack([smoothness.right, smoothness.right])",
+        ("tests/models/test_smoothness.py::test_energy_is_the_sum_over_neighbours_of_one_view",),
     ),
     Mutant(
-        "empty slots are more likely to be chosen",
-        "models/reversible_jump.py",
-        "outcome = make(generators, scene, chosen)",
-        "chosen = scene.is_present.int().argsort(1)[:, : chosen.shape[1]]\n"
-        "            outcome = make(generators, scene, chosen)",
-        (COUNTS + "test_right_kernels_keep_the_joint_distribution[births]",),
+        "patches of the smooth prior are shifted for nothing",
+        "models/smoothness.py",
+        "is_taken = (coin.log() < log_ratio) & (is_outside == 0.0)",
+        "is_taken = is_outside == 0.0",
+        ("tests/models/test_smoothness.py::test_shifted_patches_keep_the_field",),
     ),
     Mutant(
-        "the odds of a slot are upside down",
-        "models/slots.py",
-        'log_odds=position["inclusion"][:, None]',
-        'log_odds=-position["inclusion"][:, None]',
-        (JUMPS + "test_without_photographs_the_count_keeps_to_its_prior",),
-    ),
-    Mutant(
-        "pairs are made by where Gaussians are",
-        "models/merges.py",
-        "drawn = proposal.depth_at(jumps.draw_jumps(proposal, generators)).gather(1, chosen)",
-        "drawn = scene.depth.gather(1, chosen)",
-        (
-            MERGES + "test_partners_are_the_same_whatever_the_state",
-            MERGES + "test_merges_and_splits_balance_each_other",
-        ),
-    ),
-    Mutant(
-        "the inclusion counts empty slots",
-        "models/inclusion_gibbs.py",
-        "[a + count, b + present.shape[-1] - count]",
-        "[a + present.shape[-1] - count, b + count]",
-        ("tests/models/test_inclusion_gibbs.py::test_draws_are_beta_with_the_count_added",),
-    ),
-    Mutant(
-        "empty slots are shown",
-        "models/scene_sites.py",
-        "shown = scene.opacities * _rows_of(self.present, scene.opacities)",
-        "shown = scene.opacities",
-        ("tests/models/test_scene_sites.py::test_empty_slots_show_nothing",),
-    ),
-    Mutant(
-        "site sweeps move empty slots",
-        "models/site_sweep.py",
-        "opacity = torch.where(is_present, opacity, 0.0)",
-        "opacity = 1.0 * opacity",
-        (COUNTS + "test_other_moves_leave_empty_slots_as_they_are",),
+        "strong fields move pixel by pixel",
+        "models/smoothness.py",
+        "relative = _shift_patches(smoothness, relative, coins, side)",
+        "pass",
+        ("tests/models/test_smoothness.py::test_strong_fields_forget_their_start",),
     ),
 ]

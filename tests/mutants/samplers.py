@@ -7,6 +7,8 @@ EXACT = STEPS + "test_exact_draws_stay_exact"
 SWAPS = STEPS + "test_swaps_leave_every_power_as_it_is"
 SGLD_BIAS = "tests/samplers/test_sgld.py::test_bias_is_the_one_that_is_documented"
 ANCHORS = "tests/samplers/test_stochastic_gradients.py"
+BLOCKS = "tests/samplers/test_block_mala.py::"
+HAMILTONIAN = "tests/samplers/test_hamiltonian.py::"
 
 MUTANTS = [
     Mutant(
@@ -248,5 +250,62 @@ MUTANTS = [
         "return -energy - positions.total(terms)",
         "return -energy",
         ("tests/samplers/test_tempered_target.py",),
+    ),
+    Mutant(
+        "blocks are accepted without the density of the way back",
+        "samplers/block_mala.py",
+        "(backwards - forwards).flatten()",
+        "(0.0 * forwards).flatten()",
+        (BLOCKS + "test_a_chain_of_normals_keeps_its_distribution",),
+    ),
+    Mutant(
+        "blocks keep the gradient from before the move",
+        "samplers/block_mala.py",
+        "self._where(is_accepted, there.gradient, energies.gradient),",
+        "energies.gradient,",
+        (BLOCKS + "test_what_is_put_together_is_what_a_fresh_evaluation_gives",),
+    ),
+    Mutant(
+        "coordinates may leave their block",
+        "samplers/block_mala.py",
+        "return self._sums(lost) == 0.0",
+        "return self._sums(lost) >= 0.0",
+        (BLOCKS + "test_candidates_that_leave_their_block_are_never_evaluated",),
+    ),
+    Mutant(
+        "one coin for all blocks",
+        "samplers/block_mala.py",
+        "torch.stack([torch.rand(size, generator=g, dtype=torch.float64) for g in generators])",
+        "torch.stack([torch.rand(1, generator=g, dtype=torch.float64).expand(size)"
+        " for g in generators])",
+        (BLOCKS + "test_every_block_has_a_coin_of_its_own",),
+    ),
+    Mutant(
+        "SGD adds no noise",
+        "samplers/sgd.py",
+        "if self.noise_scale > 0.0:",
+        "if self.noise_scale < 0.0:",
+        ("tests/samplers/test_sgd.py",),
+    ),
+    Mutant(
+        "Pyro's tuning moves on after warmup",
+        "samplers/hamiltonian.py",
+        "if not is_warmup:",
+        "if False:",
+        (HAMILTONIAN + "test_a_warmup_that_ends_early_ends_the_adaptation",),
+    ),
+    Mutant(
+        "Pyro's kernels remember where the chain was before it was moved",
+        "samplers/hamiltonian.py",
+        "kernel.clear_cache()  # the chain was put elsewhere",
+        "pass",
+        (HAMILTONIAN + "test_chains_that_were_put_elsewhere_go_on_from_there",),
+    ),
+    Mutant(
+        "Pyro's kernels draw the same random numbers in every step",
+        "samplers/hamiltonian.py",
+        "generator.set_state(torch.get_rng_state())",
+        "pass",
+        (HAMILTONIAN + "test_draws_are_those_of_pyro_alone",),
     ),
 ]

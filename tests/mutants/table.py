@@ -26,6 +26,7 @@ class Mutant(NamedTuple):
 
 def all_mutants() -> list[Mutant]:
     """Of all rooms. A new room adds its table here."""
-    from tests.mutants import models, rendering, samplers
+    from tests.mutants import counts, models, rendering, samplers, sweeps
 
-    return [*samplers.MUTANTS, *models.MUTANTS, *rendering.MUTANTS]
+    rooms = (samplers, models, counts, rendering, sweeps)
+    return [mutant for room in rooms for mutant in room.MUTANTS]

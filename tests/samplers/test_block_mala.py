@@ -128,18 +128,19 @@ def test_candidates_that_leave_their_block_are_never_evaluated():
 
 
 def test_every_block_has_a_coin_of_its_own():
+    # Steps so short that rates hardly vary: with one coin both blocks move, or neither.
     target = helpers.normal_chain(size=12, length=6)
-    start = target.draw(2000, 0)
-    partition = target.draw_partition(make_generators(0, 2000))
+    start = target.draw(8000, 0)
+    partition = target.draw_partition(make_generators(0, 8000))
     first, last = partition.labels[:, :1], partition.labels[:, -1:]
     walk = block_mala._Walk.start(partition, start, None)
-    moved, _, _ = walk.move(make_generators(1, 2000), torch.full((2000,), 0.2).double())
+    moved, _, _ = walk.move(make_generators(1, 8000), torch.full((8000,), 0.05).double())
     owner, changed = walk.owners["x"], moved.position["x"] != start["x"]
     apart = ((owner == first).any(1) & (owner == last).any(1) & (first != last)[:, 0]).nonzero()[
         :, 0
     ]
     a, b = (((owner == end) & changed).any(1)[apart].double() for end in (first, last))
-    assert 0.2 < float(a.mean()) < 0.8
+    assert 0.7 < float(a.mean()) < 0.95
     correlation = ((a - a.mean()) * (b - b.mean())).mean() / (a.std() * b.std())
     assert abs(float(correlation)) < targets.LIMIT / math.sqrt(len(apart))
 

@@ -252,6 +252,15 @@ def test_keeping_what_is_not_there_is_refused() -> None:
         run(keep=["slop"])
 
 
+def test_with_a_budget_progress_is_told_how_many_steps_there_is_time_for() -> None:
+    progress = At("", 0, interrupt)
+    draws = run(num_draws=10**9, thinning=2, sampling_seconds=0.15, progress=progress)
+    totals = [total for phase, _, total in progress.log if phase == "sampling"]
+    assert all(total > step for phase, step, total in progress.log if phase == "sampling")
+    assert 0.7 < totals[-1] / (2 * draws.num_draws) < 1.5
+    assert [total for phase, _, total in progress.log if phase == "warmup"] == [10] * 10
+
+
 def test_a_budget_of_sampling_seconds_is_no_interruption() -> None:
     draws = run(num_draws=10**6, sampling_seconds=0.15)
     assert not draws.is_interrupted
