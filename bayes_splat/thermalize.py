@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bayes_splat import inference, view_choice
 from bayes_splat.config import RunConfig
-from bayes_splat.models import plane_sweep
+from bayes_splat.models import proposals
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering.renderer import CountingRenderer, RenderCount, make_renderer
 from bayes_splat.sampler_config import Sampler
@@ -83,11 +83,11 @@ def make_teacher(config: RunConfig) -> Teacher:
     """
     context, _ = view_choice.load_views(config)
     renderer = CountingRenderer(make_renderer(config.renderer.name), RenderCount())
-    proposal = plane_sweep.propose(context, config.proposal)
+    proposal = proposals.propose(context, config.proposal)
     blank = SplatModel(proposal, context, renderer, config.model)
     sites = draw_prior(blank, config.seed)
     model = photograph(blank, sites, config.seed + 1)
-    swept = plane_sweep.propose(model.views, config.proposal)
+    swept = proposals.propose(model.views, config.proposal)
     # What photographs are compared for: where surfaces lie, and how sure that is.
     found = replace(
         proposal,

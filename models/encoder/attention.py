@@ -31,9 +31,7 @@ class CrossAttention(nn.Module):
     ) -> tuple[Float[Tensor, "ray channel"], Float[Tensor, "ray head sample"]]:
         """What the queries take from the samples, and the weights with which they do."""
         heads = {"head": self.num_heads}
-        key, value = rearrange(
-            self.kv.weight, "(kind head d) c -> kind head d c", kind=2, **heads
-        )
+        key, value = rearrange(self.kv.weight, "(kind head d) c -> kind head d c", kind=2, **heads)
         query = rearrange(self.q(queries), "ray (head d) -> ray head d", **heads)
         query = query * key.shape[1] ** -0.5
         towards = einsum(query, key, "ray head d, head d c -> ray head c")

@@ -44,12 +44,11 @@ class Backbone(nn.Module):
             self.patch_mlp(tokens[:, 1:]), "image (h w) c -> image c h w", w=width // patch
         )
         # Added to patches of the map as a whole: no enlarged copy of the tokens is made.
-        patches = rearrange(
-            features, "image c (h p) (w q) -> image c h p w q", p=patch, q=patch
-        )
+        patches = rearrange(features, "image c (h p) (w q) -> image c h p w q", p=patch, q=patch)
         patches = patches + local[:, :, :, None, :, None]
         summed = rearrange(patches, "image c h p w q -> image c (h p) (w q)")
-        return summed + self.class_mlp(tokens[:, 0])[..., None, None]
+        whole: Tensor = self.class_mlp(tokens[:, 0])
+        return summed + whole[..., None, None]
 
 
 class TokenMLP(nn.Module):

@@ -55,12 +55,12 @@ def from_official_weights(weights: Mapping[str, Tensor], source: str) -> PixelSp
         raise ModelError(f"{source}: {error}") from error
     with torch.device("meta"):
         encoder = PixelSplatEncoder(sizes)
-    ours = {
-        name: official_keys.official_key(name, has_vit=sizes.vit is not None)
-        for name in encoder.state_dict()
+    empty = encoder.state_dict()
+    official = {
+        name: official_keys.official_key(name, has_vit=sizes.vit is not None) for name in empty
     }
-    _require_same(weights, {ours[name]: value for name, value in encoder.state_dict().items()}, source)
-    found = {name: weights[key].detach() for name, key in ours.items()}
+    _require_same(weights, {official[name]: value for name, value in empty.items()}, source)
+    found = {name: weights[key].detach() for name, key in official.items()}
     encoder.load_state_dict(found, strict=True, assign=True)
     return encoder.eval().requires_grad_(False)
 
@@ -120,7 +120,7 @@ def _read(path: Path) -> Any:
     try:
         strange = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         # Stand-ins for all of them, named as the file names them.
-        known = [_StandIn, *((_StandIn, name) for name in strange)]
+        known: list[Any] = [_StandIn, *((_StandIn, name) for name in strange)]
         with torch.serialization.safe_globals(known):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError as error:

@@ -79,6 +79,7 @@ class PixelSplatEncoder(nn.Module):
         view_order: Int[Tensor, " other"] | None = None,
         *,
         keep_attention: bool = False,
+        half: bool = False,
     ) -> EncoderOutput:
         """Encode photographs.
 
@@ -89,20 +90,23 @@ class PixelSplatEncoder(nn.Module):
                 pixel.
             view_order: see ``EpipolarTransformer``.
             keep_attention: return the weights along epipolar lines.
+            half: bfloat16 in all but geometry and heads.
 
         Raises:
             ModelError: a single view, or sides of a length that the encoder cannot take.
         """
         self._check(context)
-        shape = context.images.shape[-2:]
-        features = self.image_features(context.images)
-        samples, attention = None, []
-        if self.epipolar is not None:
-            samples = self.sample_lines(context)
-            attended = self.epipolar(features, samples, view_order, keep_attention=keep_attention)
-            features, attention = attended
-        features = self.add_detail(features, context.images)
-        return self.read_out(features, context, shape, uniforms, samples, attention)
+        samples = None if self.epipolar is None else self.sample_lines(context)
+        attention: list[Tensor] = []
+        with torch.autocast(context.images.device.type, torch.bfloat16, enabled=half):
+            features = self.image_features(context.images)
+            if self.epipolar is not None and samples is not None:
+                features, attention = self.epipolar(
+                    features, samples, view_order, keep_attention=keep_attention
+                )
+            features = self.add_detail(features, context.images)
+        features = features.float() if half else features
+        return self.read_out(features, context, uniforms, samples, attention)
 
     def image_features(
         self, images: Float[Tensor, "batch view 3 height width"]
@@ -138,7 +142,6 @@ class PixelSplatEncoder(nn.Module):
         self,
         features: Float[Tensor, "batch view channel height width"],
         context: Context,
-        shape: tuple[int, int],
         uniforms: Float[Tensor, "batch view pixel sample"] | None = None,
         samples: EpipolarSamples | None = None,
         attention: list[Float[Tensor, "batch view ray other point"]] | None = None,
@@ -151,7 +154,7 @@ class PixelSplatEncoder(nn.Module):
         lengths, probability = depth_predictor.place(depth, buckets, near, far)
         pixels = self.gaussian_head(
             rearrange(features, "b v c h w -> b v h w c"),
-            rays.cell_centres((shape[0], shape[1]), features),
+            rays.cell_centres((features.shape[-2], features.shape[-1]), features),
             context.extrinsics,
             context.intrinsics,
         )

@@ -142,4 +142,5 @@ def meeting_length(
     )
     far_away = (_FAR_AWAY - origins).expand_as(middle)
     point = torch.where((cosine > _PARALLEL)[..., None], far_away, middle)
-    return point.norm(dim=-1)
+    distance: Tensor = point.norm(dim=-1)
+    return distance

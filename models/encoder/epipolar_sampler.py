@@ -32,9 +32,7 @@ def other_views(num_views: int) -> Int[Tensor, "view other"]:
     return torch.stack([index[index != view] for view in range(num_views)])
 
 
-def sample_lines(
-    context: Context, shape: tuple[int, int], num_samples: int
-) -> EpipolarSamples:
+def sample_lines(context: Context, shape: tuple[int, int], num_samples: int) -> EpipolarSamples:
     """Points spread evenly, in the picture, over every ray's segment in every other view.
 
     Computed in float64: the depth encoding magnifies rounding a thousandfold.
@@ -64,9 +62,10 @@ def sample_lines(
         there_intrinsics,
     )
     fraction = (torch.arange(num_samples).to(near) + 0.5) / num_samples
-    points = segment.start[..., None, :] + fraction[:, None] * (
-        segment.end - segment.start
-    )[..., None, :]
+    points = (
+        segment.start[..., None, :]
+        + fraction[:, None] * (segment.end - segment.start)[..., None, :]
+    )
     length = epipolar_lines.meeting_length(
         origins[:, :, None, :, None],
         directions[:, :, None, :, None],

@@ -81,6 +81,7 @@ class EpipolarTransformer(nn.Module):
         tokens = rearrange(small, "b v c h w -> b v (h w) c")
         kept: list[Tensor] = []
         for layer in self.layers:
+            assert isinstance(layer, EpipolarLayer)
             parts = [
                 layer.look(tokens[b, v, rays], seen)
                 for b, v, rays, seen in self._samples(small, samples, embedding)
@@ -145,7 +146,8 @@ class EpipolarTransformer(nn.Module):
     def _refine(self, image: Tensor) -> Tensor:
         """Back to full resolution; one picture at a time, for memory."""
         large: Tensor = self.upscaler(image)
-        return large + self.refinement(large)
+        detail: Tensor = self.refinement(large)
+        return large + detail
 
 
 class EpipolarLayer(nn.Module):
@@ -186,7 +188,7 @@ class EpipolarLayer(nn.Module):
     ) -> Float[Tensor, "image rows columns channel"]:
         """What is to be added to the tokens of each picture."""
         y = rearrange(self.norm_image(tokens), "image h w c -> image c h w")
-        mixed = y + self.image_attention(y)
+        mixed: Tensor = y + self.image_attention(y)
         if self.feed_forward is not None:  # as in the first release
             mixed = self.feed_forward(mixed)
         return rearrange(mixed, "image c h w -> image h w c")

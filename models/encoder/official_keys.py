@@ -6,52 +6,45 @@ PREFIX = "encoder."
 """Of every encoder weight in a Lightning checkpoint."""
 
 _RESNET = "backbone.resnet_backbone."
+_LAYER, _OFFICIAL_LAYER = r"^epipolar\.layers\.(\d+)\.", r"epipolar.transformer.layers.\1."
+_BLOCK, _OFFICIAL_BLOCK = r"(\.self_attention)\.blocks\.(\d+)\.", r"\1.transformer.layers.\2."
+_VIT_BLOCK = r"^(backbone\.dino\.blocks\.\d+)\."
 
-_RENAMED = (  # our pattern -> official, in this order
-    (r"^backbone\.resnet\.model\.stages\.(\d+)\.", lambda m: f"{_RESNET}model.layer{int(m[1]) + 1}."),
+_RENAMED = (  # our pattern -> official, one after the other
+    (r"^backbone\.resnet\.model\.stages\.", _RESNET + "model.layer"),
     (r"^backbone\.resnet\.model\.", _RESNET + "model."),
-    (r"^backbone\.resnet\.projections\.(\d+)\.", _RESNET + r"projections.layer\1."),
+    (r"^backbone\.resnet\.projections\.", _RESNET + "projections.layer"),
     (r"\.downsample\.conv\.", ".downsample.0."),
     (r"\.downsample\.bn\.", ".downsample.1."),
     (r"^backbone\.vit\.patch_embed\.", "backbone.dino.patch_embed.proj."),
     (r"^backbone\.vit\.", "backbone.dino."),
-    (r"^(backbone\.dino\.blocks\.\d+)\.(qkv|proj)\.", r"\1.attn.\2."),
-    (r"^(backbone\.dino\.blocks\.\d+)\.(fc\d)\.", r"\1.mlp.\2."),
-    (r"^backbone\.class_mlp\.fc1\.", "backbone.global_token_mlp.0."),
-    (r"^backbone\.class_mlp\.fc2\.", "backbone.global_token_mlp.2."),
-    (r"^backbone\.patch_mlp\.fc1\.", "backbone.local_token_mlp.0."),
-    (r"^backbone\.patch_mlp\.fc2\.", "backbone.local_token_mlp.2."),
+    (_VIT_BLOCK + r"(qkv|proj)\.", r"\1.attn.\2."),
+    (_VIT_BLOCK + r"(fc\d)\.", r"\1.mlp.\2."),
+    (r"^backbone\.class_mlp\.", "backbone.global_token_mlp."),
+    (r"^backbone\.patch_mlp\.", "backbone.local_token_mlp."),
+    (r"(_token_mlp)\.fc1\.", r"\1.0."),
+    (r"(_token_mlp)\.fc2\.", r"\1.2."),
     (r"^backbone_projection\.", "backbone_projection.1."),
     (r"^high_resolution_skip\.", "high_resolution_skip.0."),
     (r"^depth_head\.projection\.", "depth_predictor.projection.1."),
     (r"^gaussian_head\.projection\.", "to_gaussians.1."),
     (r"^epipolar\.depth_encoding\.", "epipolar.depth_encoding.1."),
     (r"^epipolar\.refinement\.", "epipolar.upscale_refinement."),
-    (r"^epipolar\.layers\.(\d+)\.norm_query\.", r"epipolar.transformer.layers.\1.0.norm."),
-    (r"^epipolar\.layers\.(\d+)\.norm_image\.", r"epipolar.transformer.layers.\1.1.norm."),
-    (r"^epipolar\.layers\.(\d+)\.attention\.(q|kv)\.", r"epipolar.transformer.layers.\1.0.fn.to_\2."),
-    (r"^epipolar\.layers\.(\d+)\.attention\.out\.", r"epipolar.transformer.layers.\1.0.fn.to_out.0."),
-    (r"^epipolar\.layers\.(\d+)\.feed_forward\.0\.", r"epipolar.transformer.layers.\1.1.fn.layers.0."),
-    # The official layer has a dropout in between.
-    (r"^epipolar\.layers\.(\d+)\.feed_forward\.2\.", r"epipolar.transformer.layers.\1.1.fn.layers.3."),
-    (
-        r"^epipolar\.layers\.(\d+)\.image_attention\.",
-        r"epipolar.transformer.layers.\1.1.fn.self_attention.",
-    ),
-    (r"\.self_attention\.position\.", ".self_attention.positional_encoding.1."),
-    (r"\.self_attention\.patch_embed\.", ".self_attention.patch_embedder.0."),
-    (r"\.self_attention\.blocks\.(\d+)\.norm1\.", r".self_attention.transformer.layers.\1.0.norm."),
-    (r"\.self_attention\.blocks\.(\d+)\.norm2\.", r".self_attention.transformer.layers.\1.1.norm."),
-    (
-        r"\.self_attention\.blocks\.(\d+)\.attention\.qkv\.",
-        r".self_attention.transformer.layers.\1.0.fn.to_qkv.",
-    ),
-    (
-        r"\.self_attention\.blocks\.(\d+)\.attention\.out\.",
-        r".self_attention.transformer.layers.\1.0.fn.to_out.0.",
-    ),
-    (r"\.self_attention\.blocks\.(\d+)\.fc1\.", r".self_attention.transformer.layers.\1.1.fn.net.0."),
-    (r"\.self_attention\.blocks\.(\d+)\.fc2\.", r".self_attention.transformer.layers.\1.1.fn.net.3."),
+    (_LAYER + r"norm_query\.", _OFFICIAL_LAYER + "0.norm."),
+    (_LAYER + r"norm_image\.", _OFFICIAL_LAYER + "1.norm."),
+    (_LAYER + r"attention\.(q|kv)\.", _OFFICIAL_LAYER + r"0.fn.to_\2."),
+    (_LAYER + r"attention\.out\.", _OFFICIAL_LAYER + "0.fn.to_out.0."),
+    (_LAYER + r"feed_forward\.0\.", _OFFICIAL_LAYER + "1.fn.layers.0."),
+    (_LAYER + r"feed_forward\.2\.", _OFFICIAL_LAYER + "1.fn.layers.3."),  # after a dropout
+    (_LAYER + r"image_attention\.", _OFFICIAL_LAYER + "1.fn.self_attention."),
+    (r"(\.self_attention)\.position\.", r"\1.positional_encoding.1."),
+    (r"(\.self_attention)\.patch_embed\.", r"\1.patch_embedder.0."),
+    (_BLOCK + r"norm1\.", _OFFICIAL_BLOCK + "0.norm."),
+    (_BLOCK + r"norm2\.", _OFFICIAL_BLOCK + "1.norm."),
+    (_BLOCK + r"attention\.qkv\.", _OFFICIAL_BLOCK + "0.fn.to_qkv."),
+    (_BLOCK + r"attention\.out\.", _OFFICIAL_BLOCK + "0.fn.to_out.0."),
+    (_BLOCK + r"fc1\.", _OFFICIAL_BLOCK + "1.fn.net.0."),
+    (_BLOCK + r"fc2\.", _OFFICIAL_BLOCK + "1.fn.net.3."),
     (r"^epipolar\.", "epipolar_transformer."),
 )
 

@@ -55,7 +55,8 @@ def directions_through(
     homogeneous = torch.cat([xy, torch.ones_like(xy[..., :1])], dim=-1)
     local = einsum(intrinsics.inverse(), homogeneous, "... i j, ... j -> ... i")
     local = local / local.norm(dim=-1, keepdim=True)
-    return einsum(extrinsics[..., :3, :3], local, "... i j, ... j -> ... i")
+    turned: Tensor = einsum(extrinsics[..., :3, :3], local, "... i j, ... j -> ... i")
+    return turned
 
 
 def relative_disparity(

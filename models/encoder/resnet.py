@@ -22,7 +22,7 @@ class ResNet(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(3, sizes.planes, 7, stride=2, padding=3, bias=False)
         self.bn1 = _norm(sizes, sizes.planes)
-        stages = []
+        self.stages = nn.ModuleDict()
         channels = sizes.planes
         for stage, blocks in enumerate(sizes.blocks):
             planes = sizes.planes * 2**stage
@@ -31,8 +31,7 @@ class ResNet(nn.Module):
                 stride = 2 if stage > 0 and index == 0 else 1
                 layers.append(Bottleneck(sizes, channels, planes, stride, has_shortcut=index == 0))
                 channels = _EXPANSION * planes
-            stages.append(nn.Sequential(*layers))
-        self.stages = nn.ModuleList(stages)
+            self.stages[str(stage + 1)] = nn.Sequential(*layers)
 
     def forward(
         self, images: Float[Tensor, "image 3 height width"]
@@ -43,7 +42,7 @@ class ResNet(nn.Module):
             images: in [0, 1], not normalised further.
         """
         maps = [F.relu(self.bn1(self.conv1(images)))]
-        for stage in self.stages:
+        for stage in self.stages.values():
             maps.append(stage(maps[-1]))
         return maps
 

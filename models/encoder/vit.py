@@ -82,6 +82,7 @@ class ViTBlock(nn.Module):
             head=self.heads,
         )
         attended = F.scaled_dot_product_attention(*qkv)
-        tokens = tokens + self.proj(rearrange(attended, "image head token d -> image token (head d)"))
+        joined = rearrange(attended, "image head token d -> image token (head d)")
+        tokens = tokens + self.proj(joined)
         hidden: Tensor = self.fc2(F.gelu(self.fc1(self.norm2(tokens))))
         return tokens + hidden
