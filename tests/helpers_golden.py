@@ -53,7 +53,6 @@ def shapes() -> dict[str, tuple[int, ...]]:
     return {key: tuple(entry["shape"]) for key, entry in listed.items()}
 
 
-@cache
 def weight(key: str, shape: tuple[int, ...]) -> Tensor:
     """The weight that the recipe makes of a name."""
     leaf = key.rpartition(".")[2]

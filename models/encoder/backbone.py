@@ -43,12 +43,12 @@ class Backbone(nn.Module):
         local = rearrange(
             self.patch_mlp(tokens[:, 1:]), "image (h w) c -> image c h w", w=width // patch
         )
+        local = local + self.class_mlp(tokens[:, 0])[..., None, None]
         # Added to patches of the map as a whole: no enlarged copy of the tokens is made.
         patches = rearrange(features, "image c (h p) (w q) -> image c h p w q", p=patch, q=patch)
         patches = patches + local[:, :, :, None, :, None]
-        summed = rearrange(patches, "image c h p w q -> image c (h p) (w q)")
-        whole: Tensor = self.class_mlp(tokens[:, 0])
-        return summed + whole[..., None, None]
+        summed: Tensor = rearrange(patches, "image c h p w q -> image c (h p) (w q)")
+        return summed
 
 
 class TokenMLP(nn.Module):

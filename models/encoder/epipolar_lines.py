@@ -134,7 +134,8 @@ def meeting_length(
     cosine = (directions * other_directions).sum(-1)
     along, other_along = (directions * between).sum(-1), (other_directions * between).sum(-1)
     # 1 - cos^2, which is small where rays are nearly parallel, without the loss of a difference.
-    squared_sine = torch.linalg.cross(directions, other_directions, dim=-1).square().sum(-1)
+    both = torch.broadcast_tensors(directions, other_directions)
+    squared_sine = torch.linalg.cross(*both).square().sum(-1)
     length = (along - cosine * other_along) / squared_sine
     other_length = (cosine * along - other_along) / squared_sine
     middle = 0.5 * (

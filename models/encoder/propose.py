@@ -239,7 +239,8 @@ def _crop(values: Tensor, encoded: Encoded) -> Tensor:
     height, width = encoded.frame.image_shape
     padded_width = encoded.context.images.shape[-1]
     rows = values[0].unflatten(1, (-1, padded_width))
-    return rows[:, :height, :width].flatten(0, 2)
+    kept: Tensor = rows[:, :height, :width].flatten(0, 2)
+    return kept
 
 
 def multiply_xyzw(
