@@ -31,7 +31,8 @@ class ImageAttention(nn.Module):
         """The map that is to be added."""
         patches = F.relu(self.patch_embed(x))
         shape = patches.shape[-2:]
-        xy = rays.cell_centres((shape[0], shape[1]), x)
+        # As precise as the weights: in half precision the high waves would be noise.
+        xy = rays.cell_centres((shape[0], shape[1]), self.position.weight)
         position = self.position(positional_encoding(xy, self.num_octaves))
         tokens = rearrange(patches, "image c h w -> image (h w) c")
         tokens = tokens + rearrange(position, "h w c -> (h w) c")

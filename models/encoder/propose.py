@@ -91,11 +91,13 @@ def encode(
     """Show photographs to the encoder; every pixel's most probable depth is chosen.
 
     Raises:
-        ConfigError: ``device=cuda`` without a GPU.
+        ConfigError: ``device=cuda`` or ``half`` without a GPU.
         ModelError: views that the encoder cannot take.
     """
     config = config or EncoderConfig()
     device = _device(config.device)
+    if config.half and device.type == "cpu":
+        raise ConfigError("proposal.half=true is for NVIDIA GPUs; leave it out on a CPU")
     context, frame = border.to_context(views, encoder.sizes.patch_multiple)
     run = torch.compile(encoder.to(device)) if config.compile else encoder.to(device)
     there = Context(*(part.to(device) for part in context))
@@ -217,7 +219,9 @@ def _pixels(encoded: Encoded) -> _Pixels:
     own = frame.pose[:3, :3]
     turns = own @ border.orthonormal(context.extrinsics[0].double())[:, :3, :3]
     views_turn = torch.from_numpy(Rotation.from_matrix(turns.numpy()).as_quat())
-    rotations = multiply_xyzw(per_pixel(views_turn), _crop(output.pixels.rotations, encoded))
+    rotations = multiply_xyzw(
+        per_pixel(views_turn), _crop(output.pixels.rotations, encoded).double()
+    )
     scale = ray_z * frame.scale
     near, far = (per_pixel(end[0].double()) for end in (context.near, context.far))
     assert len(xy) == num_views * num_pixels

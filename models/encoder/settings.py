@@ -50,5 +50,5 @@ class EncoderConfig(Options):
         "where the encoder runs; auto: a GPU if there is one",
         choices=("auto", "cpu", "cuda"),
     )
-    half: bool = option(False, "bfloat16 where it is safe; for GPUs")
+    half: bool = option(False, "bfloat16 in all but geometry; on GPUs only")
     compile: bool = option(False, "compile the network first; pays off for many scenes")

@@ -1,6 +1,7 @@
 """The whole encoder; against the official numbers in stages, with their tolerances (spec, 9.2)."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -176,7 +177,11 @@ def test_scale_of_the_world_does_not_matter():
 
 
 def test_half_precision_is_near():
-    encoder, context = helpers_encoder.encoder(), helpers_encoder.context()
+    attention = replace(helpers_encoder.EPIPOLAR.image_attention, d_token=32)
+    epipolar = replace(helpers_encoder.EPIPOLAR, image_attention=attention)
+    # PyTorch 2.13 on a CPU miscalculates strided bfloat16 convolutions of 16 channels.
+    sizes = replace(helpers_encoder.SMALL, d_feature=32, epipolar=epipolar)
+    encoder, context = helpers_encoder.encoder(sizes), helpers_encoder.context()
     whole, half = encoder(context), encoder(context, half=True)
     assert half.depth.pdf.dtype == torch.float32
     difference = (half.depth.pdf - whole.depth.pdf).abs()
