@@ -16,6 +16,8 @@ is z. Ours starts with what the three are expected to cover together,
 length 1 over the ray's z. Harmonics go through ``official_harmonics``.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -101,7 +103,7 @@ def encode(
     context, frame = border.to_context(views, encoder.sizes.patch_multiple)
     run = torch.compile(encoder.to(device)) if config.compile else encoder.to(device)
     there = Context(*(part.to(device) for part in context))
-    with torch.no_grad():
+    with torch.no_grad(), _one_thread():
         output = run(there, keep_attention=keep_attention, half=config.half)
     return Encoded(context, frame, _on_cpu(output))
 
@@ -257,6 +259,17 @@ def multiply_xyzw(
     return torch.cat(
         [u * b + v * a + torch.linalg.cross(a, b), u * v - (a * b).sum(-1, keepdim=True)], dim=-1
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums of matrix products depend on the number of threads in their last bits; ours may not."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _device(name: str) -> torch.device:

@@ -17,6 +17,7 @@ from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.scenes.synthetic import demo_scene
 from bayes_splat.types import Views
 from tests import helpers_encoder
+from tests import helpers_scenes as scenes
 
 OWN_RANGE = EncoderConfig(range="encoder", floor=0.0)
 
@@ -205,3 +206,15 @@ def test_what_cannot_be_done_is_said(tmp_path, views, monkeypatch, options, sent
         options["checkpoint"] = str(helpers_encoder.write_checkpoint(tmp_path / "a.ckpt"))
     with pytest.raises(ConfigError, match=sentence):
         learned.propose(views, EncoderConfig(**options))
+
+
+def test_any_number_of_threads_gives_the_same_bits(views, encoder):
+    results = []
+    for number in (1, 2, 3):
+        with scenes.threads(number):
+            found = learned.encode(views, encoder)
+            results.append(learned.to_proposal(found, views, encoder, EncoderConfig()))
+            assert torch.get_num_threads() == number
+    for other in results[1:]:
+        for name in ("probabilities", "offsets", "opacities", "footprints", "harmonics"):
+            assert torch.equal(getattr(results[0], name), getattr(other, name)), name
