@@ -175,7 +175,7 @@ def _look(
     height, width = views.cameras.image_shape
     inside = (xy >= 0).all(-1) & (xy <= torch.tensor([width, height])).all(-1) & is_there
     return Look(
-        title=f"{title} {float(weights.sum()):.2f}",
+        title=f"{title}\n{float(weights[inside].sum()):.0%} of it in this picture",
         image=_photograph(views, other),
         points=xy[inside].double().numpy(),
         weights=weights[inside].double().numpy(),

@@ -62,7 +62,7 @@ def entropy(probabilities: Float[np.ndarray, "*batch bucket"]) -> Float[np.ndarr
     """In bits: 0 where one bucket has it all, log2 of their number where all are alike."""
     safe = np.maximum(probabilities, 1e-30)
     bits: np.ndarray = -(probabilities * np.log2(safe)).sum(-1)
-    return np.maximum(bits, 0.0)
+    return np.asarray(np.maximum(bits, 0.0))
 
 
 def overview(
@@ -100,7 +100,7 @@ def overview(
         axes[0].annotate(
             str(number),
             (column, row),
-            xytext=(5, 5),
+            xytext=(6, -14 if row < 0.1 * image.shape[0] else 6),
             textcoords="offset points",
             color="white",
             fontsize=11,
@@ -199,5 +199,6 @@ def _draw_distribution(axes: Axes, story: PixelStory) -> None:
     axes.set_xlim(0, size)
     axes.set_xlabel("depth (scene units); buckets are even in disparity, near to the left")
     axes.set_ylabel("probability")
-    axes.legend(fontsize=8, frameon=False)
+    axes.set_ylim(0, 1.3 * float(story.probabilities.max()))
+    axes.legend(fontsize=8, frameon=False, loc="upper right", ncols=2)
     axes.spines[["top", "right"]].set_visible(False)

@@ -12,7 +12,11 @@ def rebin(
     wanted: tuple[Float[Tensor, " ray"], Float[Tensor, " ray"]],
     num_buckets: int,
 ) -> tuple[Float[Tensor, "ray wanted"], Float[Tensor, "ray wanted"]]:
-    """Spread every bucket evenly in disparity over the new buckets that it overlaps.
+    """Spread every bucket over the new buckets that it overlaps.
+
+    The encoder names one best position in each of its buckets, and these are wide. A bucket's
+    probability is spread over all of it, in disparity, with a density that rises evenly from both
+    ends to a peak there (a triangular distribution).
 
     What lies outside the wanted range is spread evenly over all of it: it says nothing about where
     inside. The best position in a new bucket is the mean of those of the old buckets, weighted by
@@ -39,11 +43,12 @@ def rebin(
     low, high = edges[:, :-1], edges[:, 1:]
     mass, moment = torch.zeros_like(low), torch.zeros_like(low)
     for bucket in range(size):
-        start, end = low.clamp(bucket, bucket + 1), high.clamp(bucket, bucket + 1)
-        share = (end - start) * probabilities[:, bucket, None].double()
-        best = bucket + offsets[:, bucket, None].double()
+        start, end = (low - bucket).clamp(0, 1), (high - bucket).clamp(0, 1)
+        peak = offsets[:, bucket, None].double()
+        share = _below(end, peak) - _below(start, peak)
+        share = share * probabilities[:, bucket, None].double()
         mass += share
-        moment += share * best.clamp(start, end)
+        moment += share * (bucket + peak.clamp(start, end))
     is_empty = mass <= 0
     best = moment / mass.where(~is_empty, torch.ones_like(mass))
     inside = ((best - low) / (high - low)).where(~is_empty, torch.full_like(mass, 0.5))
@@ -51,3 +56,11 @@ def rebin(
     spread = mass + outside / num_buckets
     spread = spread / spread.sum(-1, keepdim=True)
     return spread.to(probabilities), inside.clamp(0.0, 1.0).to(offsets)
+
+
+def _below(position: Tensor, peak: Tensor) -> Tensor:
+    """Share of a triangular distribution on [0, 1] that lies below a position."""
+    peak = peak.clamp(1e-9, 1.0 - 1e-9)
+    rising = position.square() / peak
+    falling = 1.0 - (1.0 - position).square() / (1.0 - peak)
+    return torch.where(position <= peak, rising, falling)

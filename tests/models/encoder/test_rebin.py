@@ -22,9 +22,18 @@ def test_the_same_buckets_stay_as_they_are():
 
 def test_twice_as_many_buckets_share():
     pdf, offset = rebin(PDF, OFFSET, ends(1.0, 10.0), ends(1.0, 10.0), 8)
-    assert pdf == pytest.approx(PDF.repeat_interleave(2, -1) / 2, abs=1e-6)
+    nearer = torch.tensor([0.5, 1 - 0.25 / 0.75, 0.25 / 0.75, 1 - 0.25 / 0.9])  # triangles
+    halves = torch.stack([PDF[0] * nearer, PDF[0] * (1 - nearer)], dim=-1).flatten()
+    assert pdf[0] == pytest.approx(halves, abs=1e-6)
     # The best positions 0.25 and 0.75 lie in the middle of the halves, outside they are clamped.
     assert offset[0, 2:6].tolist() == pytest.approx([0.5, 0.0, 1.0, 0.5], abs=1e-5)
+
+
+def test_the_mode_of_fine_buckets_is_the_best_position():
+    pdf, offset = rebin(PDF, OFFSET, ends(1.0, 10.0), ends(1.0, 10.0), 400)
+    best = int(pdf.argmax())
+    where = 4 * (best + float(offset[0, best])) / 400
+    assert where == pytest.approx(2.75, abs=1e-5)
 
 
 def test_half_as_many_buckets_add_up():
