@@ -193,7 +193,8 @@ def _entropy_map(proposal: DepthProposal, views: Views, view: int) -> np.ndarray
 
 def _map(values: np.ndarray, views: Views, view: int) -> np.ndarray:
     """One view of a value a Gaussian."""
-    return values.reshape(len(views), *views.cameras.image_shape)[view]
+    maps: np.ndarray = values.reshape(len(views), *views.cameras.image_shape)
+    return np.asarray(maps[view])
 
 
 def _write(

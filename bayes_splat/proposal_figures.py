@@ -153,10 +153,13 @@ def _draw_look(axes: Axes, look: Look) -> None:
         share = look.weights / max(float(look.weights.max()), 1e-30)
         axes.plot(x, y, "-", color="0.2", linewidth=0.6, zorder=2)
         order = np.argsort(share)
+        # Points of a short segment are smaller, so that they do not hide each other.
+        apart = 72 * _CELL / max(height, width) * np.ptp(look.points, axis=0).max() / len(x)
+        largest = float(np.clip(2 * apart, 4.5, 9.5)) ** 2
         axes.scatter(
             x[order],
             y[order],
-            s=4 + 90 * share[order],
+            s=4 + largest * share[order],
             c=share[order],
             cmap="YlOrRd",
             norm=Normalize(-0.15, 1),

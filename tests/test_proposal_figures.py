@@ -25,12 +25,12 @@ def test_bars_are_the_probabilities_and_the_truth_stands_among_them():
     photo, other, bars = figure.axes
     assert [bar.get_height() for bar in bars.patches] == pytest.approx(PHI)
     line = next(line for line in bars.lines if "truth" in str(line.get_label()))
-    assert line.get_xdata()[0] == 1.5
+    assert np.asarray(line.get_xydata())[0, 0] == 1.5
     assert [text.get_text() for text in bars.get_xticklabels()] == ["1", "1.5", "2", "4", "8"]
     assert photo.lines[0].get_xydata().tolist() == [[3, 4]]
     # The heaviest point is drawn last, on top, where the picture has its pixel.
     drawn = other.collections[0]
-    assert drawn.get_offsets()[-1].tolist() == [8.0, 3.0]
+    assert np.asarray(drawn.get_offsets())[-1].tolist() == [8.0, 3.0]
     assert drawn.get_sizes()[-1] == max(drawn.get_sizes())
 
 
@@ -52,4 +52,7 @@ def test_overview_marks_the_pixels_on_the_photograph():
     figure = proposal_figures.overview("a", IMAGE, depth, depth, depth / 2, 5.0, [(3, 4), (10, 0)])
     marked = [text.get_text() for text in figure.axes[0].texts]
     assert marked == ["1", "2"]
-    assert {tuple(line.get_xydata()[0]) for line in figure.axes[0].lines} == {(3, 4), (10, 0)}
+    assert {tuple(np.asarray(line.get_xydata())[0]) for line in figure.axes[0].lines} == {
+        (3, 4),
+        (10, 0),
+    }

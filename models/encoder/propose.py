@@ -101,10 +101,12 @@ def encode(
     if config.half and device.type == "cpu":
         raise ConfigError("proposal.half=true is for NVIDIA GPUs; leave it out on a CPU")
     context, frame = border.to_context(views, encoder.sizes.patch_multiple)
-    run = torch.compile(encoder.to(device)) if config.compile else encoder.to(device)
+    encoder.to(device)
+    if config.compile:
+        encoder.backbone.compile()
     there = Context(*(part.to(device) for part in context))
     with torch.no_grad(), _one_thread():
-        output = run(there, keep_attention=keep_attention, half=config.half)
+        output = encoder(there, keep_attention=keep_attention, half=config.half)
     return Encoded(context, frame, _on_cpu(output))
 
 

@@ -51,4 +51,4 @@ class EncoderConfig(Options):
         choices=("auto", "cpu", "cuda"),
     )
     half: bool = option(False, "bfloat16 in all but geometry; on GPUs only")
-    compile: bool = option(False, "compile the network first; pays off for many scenes")
+    compile: bool = option(False, "compile the backbone first; takes a minute or more")

@@ -6,7 +6,7 @@ import torch
 from bayes_splat.errors import ModelError
 from bayes_splat.models.encoder import epipolar_sampler, epipolar_transformer
 from bayes_splat.models.encoder.architecture import EpipolarSizes
-from bayes_splat.models.encoder.epipolar_transformer import EpipolarTransformer
+from bayes_splat.models.encoder.epipolar_transformer import EpipolarLayer, EpipolarTransformer
 from tests import helpers_encoder
 from tests.helpers_encoder import VARIANTS
 
@@ -67,6 +67,7 @@ def test_attention_is_on_the_sample_whose_feature_asks_for_it():
     """A key direction that one sample alone shows draws nearly all weight there."""
     model = transformer("no depth encoding")
     layer = model.layers[0]
+    assert isinstance(layer, EpipolarLayer)
     tokens = torch.randn(4, 16, generator=torch.Generator().manual_seed(0))
     seen = 0.01 * torch.randn(4, 32, 16, generator=torch.Generator().manual_seed(1))
     key = layer.attention.kv.weight[: 4 * 6].reshape(4, 6, 16)[0]
@@ -80,8 +81,7 @@ def test_attention_is_on_the_sample_whose_feature_asks_for_it():
 
 def test_view_embeddings_count_with_three_views_only():
     model = transformer("three views")
-    plain = replace(VARIANTS["three views"].epipolar, num_view_embeddings=0)
-    without = EpipolarTransformer(plain, 16)
+    without = EpipolarTransformer(replace(model.sizes, num_view_embeddings=0), 16)
     without.load_state_dict({k: v for k, v in model.state_dict().items() if "view" not in k})
     without.requires_grad_(False)
     for num_views, same in ((2, True), (3, False)):

@@ -24,13 +24,13 @@ def test_maps_have_the_sizes_of_a_network_without_pooling(small):
 
 
 def test_stride_sits_on_the_3x3_convolution_and_the_shortcut(small):
-    block = ResNet(small).stages["2"][0]
+    block, second = ResNet(small).stages["2"].children()
     assert isinstance(block, Bottleneck)
     strides = [block.conv1.stride, block.conv2.stride, block.conv3.stride]
     assert strides == [(1, 1), (2, 2), (1, 1)]
     assert block.downsample is not None
     assert block.downsample.conv.stride == (2, 2)
-    assert ResNet(small).stages["2"][1].downsample is None
+    assert second.downsample is None
 
 
 def test_a_block_adds_to_what_comes_in(small):
