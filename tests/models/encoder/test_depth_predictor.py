@@ -62,3 +62,8 @@ def test_opacity_is_the_probability_shared_by_the_gaussians_of_a_pixel():
     assert depth_predictor.opacity_of(PDF, 1) == pytest.approx(PDF)
     bent = depth_predictor.opacity_of(torch.tensor([[0.25]]), 1, exponent=2.0)
     assert float(bent) == pytest.approx(0.5 * (1 - 0.75**2 + math.sqrt(0.25)))
+
+
+def test_a_bucket_without_probability_is_never_drawn():
+    pdf = torch.tensor([[0.0, 1.0, 0.0]])
+    assert depth_predictor.choose_buckets(pdf, torch.tensor([[0.0, 0.5]])).tolist() == [[1, 1]]
