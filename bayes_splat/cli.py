@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from omegaconf import OmegaConf
 
-from bayes_splat import __version__, compare_config, config, thermalize_config
+from bayes_splat import __version__, compare_config, config, inspect_config, thermalize_config
 from bayes_splat.errors import BayesSplatError, ConfigError
 from bayes_splat.options import Options, describe
 
@@ -55,6 +55,14 @@ examples:
   bayes-splat compare samplers=[mala] scene=photos/garden warmup=200 mala.step_size=0.1
   bayes-splat compare runs=[results/monday,results/tuesday] out=results/both
       nothing is sampled"""
+
+
+_INSPECT_EXAMPLES = """
+examples:
+  bayes-splat inspect-proposal
+      three pixels of the scene made on the spot, as the plane sweep sees them
+  bayes-splat inspect-proposal scene=photos/garden view=1 columns=[20,31] rows=[10,12]
+  bayes-splat inspect-proposal proposal=encoder proposal.checkpoint=re10k.ckpt resolution=256"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -163,6 +171,15 @@ def _thermalize(overrides: Sequence[str]) -> int:
     return DONE if all(row.has_met for row in rows) else FAILED
 
 
+def _inspect(overrides: Sequence[str]) -> int:
+    plan = inspect_config.compose_inspect(overrides)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat import inspect_proposal
+
+    print(inspect_proposal.inspect(plan, tell=lambda text: print(text, file=sys.stderr)).text)
+    return DONE
+
+
 class _Parser(argparse.ArgumentParser):
     """Mistakes become our errors, so that they too are one sentence."""
 
@@ -221,7 +238,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     thermalized.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
     thermalized.set_defaults(command=_thermalize)
+    inspected = commands.add_parser(
+        "inspect-proposal",
+        help="what a proposal believes of single pixels, and where it looks for it",
+        description="Draw, for single pixels, the distribution over depth buckets and the points "
+        "of the other views that it comes from: the encoder's attention along epipolar lines, or "
+        "the centres of the buckets. Nothing is sampled.",
+        epilog=_inspect_explanation(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    inspected.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    inspected.set_defaults(command=_inspect)
     return parser
+
+
+def _inspect_explanation() -> str:
+    parts = [
+        "options of inspect-proposal, written key=value (here with their defaults):",
+        _options(inspect_config.InspectConfig),
+        _paragraph(
+            "Options of reconstruct for the scene and the proposal may follow: scene, split, "
+            "context, resolution, near, far, proposal.",
+            2,
+        ),
+        _INSPECT_EXAMPLES,
+    ]
+    return "\n".join(parts)
 
 
 def _thermalize_explanation() -> str:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bayes_splat.errors import ConfigError
+from bayes_splat.models.encoder.settings import EncoderConfig
 from bayes_splat.models.settings import ModelConfig, PlaneSweepConfig
 from bayes_splat.options import Options, build, describe, option, unknown
 from bayes_splat.sampler_config import SAMPLERS, GibbsConfig, Sampler
@@ -38,7 +39,7 @@ class RendererConfig(Options):
 
 
 GROUPS: dict[str, dict[str, type[Options]]] = {
-    "proposal": {"plane_sweep": PlaneSweepConfig},
+    "proposal": {"plane_sweep": PlaneSweepConfig, "encoder": EncoderConfig},
     "model": {"default": ModelConfig},
     "sampler": SAMPLERS,
     "renderer": {
@@ -120,7 +121,7 @@ class RunConfig(Options):
     )
     out: str | None = option(None, "folder for the results; null: outputs/<scene>-<date>-<time>")
 
-    proposal: PlaneSweepConfig = field(default_factory=PlaneSweepConfig)
+    proposal: PlaneSweepConfig | EncoderConfig = field(default_factory=PlaneSweepConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     sampler: Sampler = field(default_factory=GibbsConfig)
     renderer: RendererConfig = field(default_factory=RendererConfig)

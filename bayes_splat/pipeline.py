@@ -31,7 +31,7 @@ from bayes_splat.draw_arrays import DrawArray
 from bayes_splat.errors import ConfigError, OutputError
 from bayes_splat.files import atomic_path, output_error
 from bayes_splat.inference import sample_posterior
-from bayes_splat.models import colors, plane_sweep, scene_sites
+from bayes_splat.models import colors, proposals, scene_sites
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.predictions import PixelDraws, judge, mean_scene, photographs, predict, score
 from bayes_splat.rendering.renderer import CountingRenderer, make_renderer
@@ -165,7 +165,7 @@ def _prepare(config: RunConfig, progress: Progress) -> _Job:
     context, targets = view_choice.load_views(config)
     out = _output_folder(config)
     progress.message(f"proposing depths for {len(context)} views by {config.proposal.name}")
-    proposal = plane_sweep.propose(context, config.proposal)
+    proposal = proposals.propose(context, config.proposal)
     settings = colors.render_settings(config.model)
     renderer = CountingRenderer(make_renderer(config.renderer.name, settings))
     model = SplatModel(proposal, context, renderer, config.model)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from bayes_splat import inference, view_choice
 from bayes_splat.config import RunConfig
-from bayes_splat.models import colors, plane_sweep, smoothness
+from bayes_splat.models import colors, proposals, smoothness
 from bayes_splat.models.presence import Presence
 from bayes_splat.models.smoothness import Smoothness
 from bayes_splat.models.splat_model import SplatModel
@@ -108,12 +108,12 @@ def make_teacher(config: RunConfig) -> Teacher:
     context, _ = view_choice.load_views(config)
     settings = colors.render_settings(config.model)
     renderer = CountingRenderer(make_renderer(config.renderer.name, settings), RenderCount())
-    proposal = plane_sweep.propose(context, config.proposal)
+    proposal = proposals.propose(context, config.proposal)
     given = SplatModel(proposal, context, renderer, config.model)
     blank = HeldPrior(proposal, context, renderer, config.model, field=given.smoothness)
     sites = draw_prior(blank, config.seed)
     model = photograph(blank, sites, config.seed + 1)
-    swept = plane_sweep.propose(model.views, config.proposal)
+    swept = proposals.propose(model.views, config.proposal)
     # What photographs are compared for: where surfaces lie, and how sure that is.
     found = replace(
         proposal,

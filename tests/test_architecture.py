@@ -20,9 +20,16 @@ ROOMS = {"bayes_splat": ROOT / "bayes_splat"} | {
 PAGE = (  # from top to bottom; a room stands for all its modules
     ("__main__",),
     ("cli",),
-    ("compare", "pipeline", "thermalize"),
+    ("compare", "inspect_proposal", "pipeline", "thermalize"),
     ("evaluation", "inference", "predictions", "view_choice"),
-    ("compare_config", "config", "progress", "sampler_config", "thermalize_config"),
+    (
+        "compare_config",
+        "config",
+        "inspect_config",
+        "progress",
+        "sampler_config",
+        "thermalize_config",
+    ),
     (
         "arviz_bridge",
         "calibration",
@@ -34,6 +41,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "export",
         "files",
         "metrics",
+        "proposal_figures",
         "report",
         "results",
         "saved_runs",
@@ -52,8 +60,8 @@ FOUNDATION = {"torch", "jaxtyping"}  # all that the lowest row may import from o
 ONLY_IN = {  # library -> the modules that may import it
     "arviz": {"arviz_bridge", "diagnostics", "results"},
     "hydra": {"config", "cli"},
-    "omegaconf": {"config", "cli", "compare_config", "thermalize_config"},
-    "matplotlib": {"compare_report", "report", "thermalize_report"},
+    "omegaconf": {"config", "cli", "compare_config", "inspect_config", "thermalize_config"},
+    "matplotlib": {"compare_report", "proposal_figures", "report", "thermalize_report"},
     "rich": {"progress"},
     "gsplat": {"rendering"},
 }

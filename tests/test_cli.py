@@ -14,6 +14,7 @@ import pytest
 from bayes_splat import __version__, cli, config
 from bayes_splat.compare_config import CompareConfig
 from bayes_splat.errors import SceneError
+from bayes_splat.inspect_config import InspectConfig
 from bayes_splat.options import describe
 from bayes_splat.thermalize_config import ThermalizeConfig
 from tests import helpers_runs
@@ -241,3 +242,15 @@ def test_mistake_ends_the_process_with_2():
     assert run.returncode == 2
     assert run.stderr.startswith("error: unknown option chain; did you mean chains?")
     assert "Traceback" not in run.stderr
+
+
+def test_inspect_proposal_draws_and_explains_itself(capsys, tmp_path):
+    chosen = ["resolution=16", "columns=[3]", "rows=[5]", f"out={tmp_path}"]
+    assert cli.main(["inspect-proposal", *chosen]) == 0
+    assert "column 3, row 5 of context_0: depth" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"overview.png", "pixel_1.png"}
+    assert cli.main(["inspect-proposal", "view=9"]) == 2
+    assert "view is 9 but there are context views 0 to 1" in capsys.readouterr().err
+    assert cli.main(["inspect-proposal", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"{entry.key}=" in shown for entry in describe(InspectConfig))

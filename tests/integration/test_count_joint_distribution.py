@@ -74,7 +74,7 @@ RIGHT: dict[str, tuple[Any, dict[str, Any], int, int]] = {
     "inclusion": (inclusion, LINE, 1, 600),
     "the default": (default, LINE, 4, 300),
     "the default, other priors": (default, {**LINE, **LEANING}, 4, 300),
-    "the default, sampled colours": (default, {**LINE, "colors": "sampled"}, 4, 300),
+    "the default, sampled colours": (default, {**LINE, "colors": "sampled"}, 2, 150),
     "one after another": (composed, {**LINE, "renderer": "reference"}, 2, 200),
     "one after another, compiled": (composed, LINE, 2, 200),
 }
