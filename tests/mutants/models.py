@@ -83,8 +83,8 @@ MUTANTS = [
     Mutant(
         "candidates of one chain get the colours of another",
         "models/scene_sites.py",
-        ".repeat_interleave(rows, dim=0)",
-        ".repeat(rows, 1, 1, 1)",
+        "return values.to(like.dtype).repeat_interleave(len(like) // len(values), dim=0)",
+        "return values.to(like.dtype).repeat(len(like) // len(values), *[1] * (values.ndim - 1))",
         ("tests/models/test_scene_sites.py::test_rows_of_a_chain_lie_side_by_side",),
     ),
     Mutant(
