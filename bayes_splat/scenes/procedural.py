@@ -2,11 +2,11 @@
 
 A room with slanted walls or a dome, with cards, discs, boxes, ellipsoids, cylinders and thin rods
 in it; painted, some without texture, some shiny; lit by a lamp that casts shadows; photographed
-with changing exposure and noise. A scene is a function of its seed and split alone, and its
-geometry does not depend on the resolution.
+with changing exposure and noise. Resolution and light change pictures only, never the geometry.
 """
 
 from dataclasses import dataclass
+from math import atan
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -24,7 +24,11 @@ from bayes_splat.types import Cameras, Views
 
 Split: TypeAlias = Literal["train", "val", "test"]
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
-_ATTEMPTS = 100  # drawings of cameras and scene until the overlap is as asked
+_BRIGHTNESS = (0.3, 0.55)  # mean of the first picture before its own exposure
+_MOST_GAIN = 3.0
+_ATTEMPTS = 30  # drawings of cameras and scene until the overlap is as asked
+_TURNS = 5  # of the context cameras for each
+_MOST_TURN = 1.0  # radians
 _GRID = 24  # rays along the width that overlap is measured with
 
 
@@ -92,7 +96,7 @@ def procedural_scene(
 ) -> Views:
     """One random scene, the same bits for the same arguments.
 
-    The world's axes, origin and unit are random as well.
+    The world's axes, origin and unit are random as well. Another ``num_views`` is another scene.
 
     Args:
         seed: 0 to 2^64 - 1.
@@ -108,7 +112,7 @@ def procedural_scene(
         with a random margin.
 
     Raises:
-        ConfigError: an argument or option out of its range, or an ``overlap`` that 100 drawings
+        ConfigError: an argument or option out of its range, or an ``overlap`` that 30 drawings
             with this ``baseline`` and ``field_of_view`` do not meet.
     """
     options = options or ProceduralOptions()
@@ -117,10 +121,10 @@ def procedural_scene(
     rig, scene = _draw(generator, num_views, options)
     image_shape = (_height(resolution, options), resolution)
     depths = depth_maps(scene, rig.cameras(image_shape))
-    images = _photograph(generator, scene, rig, image_shape, options)
     cameras, unit = _moved(generator, rig.cameras(image_shape))
     depths = (unit * depths).float()
     nearer, farther = generator.uniform(0.75, 0.97), generator.uniform(1.03, 1.35)
+    images = _photograph(generator, scene, rig, image_shape, options)
     cameras = Cameras(
         extrinsics=cameras.extrinsics.float(),
         intrinsics=cameras.intrinsics.float(),
@@ -144,7 +148,10 @@ def _height(width: int, options: ProceduralOptions) -> int:
 def _draw(
     generator: np.random.Generator, num_views: int, options: ProceduralOptions
 ) -> tuple[Rig, Scene]:
-    """Cameras and still lifes until the context pair's overlap lies within the bounds."""
+    """Cameras and still lifes until the context pair's overlap lies within the bounds.
+
+    A pair outside them is first turned apart, or together, before another is drawn.
+    """
     least, most = options.overlap
     for _ in range(_ATTEMPTS):
         rig = draw_rig(generator, num_views, options.baseline, options.field_of_view)
@@ -157,10 +164,19 @@ def _draw(
             textureless_share=options.textureless_share,
             specular_share=options.specular_share,
         )
-        pair = rig.cameras((_height(_GRID, options), _GRID))[:2]
-        shared = overlap(pair, depth_maps(scene, pair))
-        if least <= shared.min() and max(shared[0, 1], shared[1, 0]) <= most:
-            return rig, scene
+        wanted = least + generator.uniform(0.2, 0.8) * (most - least)
+        angle = 0.0
+        for _ in range(1 + _TURNS):
+            turned = rig.turned_apart(angle) if angle else rig
+            pair = turned.cameras((_height(_GRID, options), _GRID))[:2]
+            shared = overlap(pair, depth_maps(scene, pair))
+            one, other = shared[0, 1].item(), shared[1, 0].item()
+            if least <= min(one, other) and max(one, other) <= most:
+                return turned, scene
+            # A turn by the field of view would take all of the overlap.
+            angle += ((one + other) / 2 - wanted) * 2 * atan(rig.tangent)
+            if abs(angle) > _MOST_TURN:
+                break
     raise ConfigError(
         f"overlap={options.overlap} was not met by {_ATTEMPTS} scenes with "
         f"baseline={options.baseline} and field_of_view={options.field_of_view}; widen it, or "
@@ -182,6 +198,9 @@ def _photograph(
     rows = [colors[..., row::count, :] for row in range(count)]
     parts = [line[..., column::count] for line in rows for column in range(count)]
     images = sum(parts[1:], parts[0]) / count**2
+    # The mean by numpy: torch's depends on the number of threads in its last bits.
+    brightness = generator.uniform(*_BRIGHTNESS) / float(images[0].numpy().mean(dtype=np.float64))
+    images = min(brightness, _MOST_GAIN) * images
     views = len(rig.poses)
     gains = generator.normal(size=(views, 1)) + generator.normal(size=(views, 3)) / 3
     images = images * torch.from_numpy(np.exp(options.exposure * gains)).float()[..., None, None]

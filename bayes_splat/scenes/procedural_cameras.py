@@ -3,7 +3,7 @@
 The rig's own unit is the distance to what the cameras look at, ``FOCUS``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,6 +46,22 @@ class Rig:
             far=torch.full((count,), torch.inf, dtype=torch.float64),
             image_shape=image_shape,
         )
+
+    def turned_apart(self, angle: float) -> "Rig":
+        """The context cameras turned away from each other by ``angle`` radians together.
+
+        Each stays where it is and turns in the plane of its axis and the baseline; a negative angle
+        turns them towards each other. The others stay as they are.
+        """
+        poses = self.poses.copy()
+        baseline = poses[1, :3, 3] - poses[0, :3, 3]
+        for pose, side in zip(poses[:2], (-0.5, 0.5), strict=True):
+            axis = np.cross(pose[:3, 2], baseline)
+            axis /= np.sqrt((axis**2).sum()) + 1e-12  # a baseline along the axis: no turn
+            cross = np.cross(np.eye(3), axis).T  # cross @ v = axis x v
+            turn = np.sin(side * angle) * cross + (1 - np.cos(side * angle)) * cross @ cross
+            pose[:3, :3] += turn @ pose[:3, :3]
+        return replace(self, poses=poses)
 
 
 def draw_rig(

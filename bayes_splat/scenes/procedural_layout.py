@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from bayes_splat.scenes.procedural_cameras import FOCUS
 from bayes_splat.scenes.procedural_surfaces import Kind, Surface
-from bayes_splat.scenes.procedural_textures import Texture, draw_texture, random_rotation
+from bayes_splat.scenes.procedural_textures import Pattern, Texture, draw_texture, random_rotation
 
 CLEARANCE = 0.3
 """Nothing comes closer to a camera than this, except what encloses all of them."""
@@ -18,7 +19,8 @@ CLEARANCE = 0.3
 _DEPTHS = (0.6, 1.9)  # of the objects' centres; even in disparity
 _KINDS: tuple[Kind, ...] = ("card", "disc", "box", "ellipsoid", "cylinder")
 _THIN_KINDS: tuple[Kind, ...] = ("cylinder", "box", "card")
-_PATTERNS = ("noise", "stripes", "checks")
+_PLAIN: tuple[Pattern, ...] = ("plain", "gradient")
+_PATTERNS: tuple[Pattern, ...] = ("noise", "stripes", "checks")
 _PATTERN_SHARES = (0.72, 0.14, 0.14)
 
 
@@ -71,9 +73,9 @@ def draw_scene(
 
     def painted(surface: Surface, depth: float) -> Painted:
         if generator.random() < textureless_share:
-            pattern = generator.choice(["plain", "gradient"])
+            pattern = _PLAIN[generator.integers(2)]
         else:
-            pattern = generator.choice(_PATTERNS, p=_PATTERN_SHARES)
+            pattern = _PATTERNS[generator.choice(3, p=_PATTERN_SHARES)]
         texture = draw_texture(generator, 2 * tangent * depth, _draw_colors(generator), pattern)
         strength, exponent = generator.uniform(0.2, 0.8), np.exp(generator.uniform(2, 4.5))
         is_shiny = generator.random() < specular_share
@@ -104,9 +106,11 @@ def _draw_colors(generator: np.random.Generator) -> Float[ndarray, "2 3"]:
     hues = generator.uniform(0.15, 1.0, (2, 3))
     saturation = generator.uniform(0.1, 0.9)
     grays = hues.mean(-1, keepdims=True)
-    levels = np.array([[generator.uniform(0.65, 1.0)], [generator.uniform(0.08, 0.4)]])
+    bright = generator.uniform(0.55, 1.0)
+    levels = np.array([[bright], [bright * generator.uniform(0.1, 0.75)]])
     colors = levels * (saturation * hues / grays + 1 - saturation)
-    return np.clip(colors[generator.permutation(2)], 0.02, 0.98)
+    clipped: ndarray = np.clip(colors[generator.permutation(2)], 0.02, 0.98)
+    return clipped
 
 
 def _draw_object(
@@ -118,8 +122,9 @@ def _draw_object(
 ) -> Surface:
     """An object about a point that the rig's middle sees, smaller until all cameras are clear."""
     place = np.array([*(0.95 * half_width * generator.uniform(-1, 1, 2)), depth])
-    half_size = half_width * np.exp(generator.uniform(*np.log((0.12, 0.55)), 3))
-    kind = generator.choice(_THIN_KINDS if is_thin else _KINDS)
+    half_size = half_width * np.exp(generator.uniform(np.log(0.12), np.log(0.55), 3))
+    kinds = _THIN_KINDS if is_thin else _KINDS
+    kind = kinds[generator.integers(len(kinds))]
     if is_thin:
         thickness = generator.uniform(0.01, 0.035) * half_width
         half_size = np.array([thickness, thickness, generator.uniform(0.4, 1.4) * half_width])
@@ -134,7 +139,9 @@ def _draw_object(
             axes = axes[:, [2, 0, 1]]
     surface = Surface(kind, place, axes, half_size)
     while min(surface.clearance(origin) for origin in origins) < CLEARANCE:
-        surface = replace(surface, half_size=0.7 * surface.half_size, center=surface.center + [0, 0, 0.05])
+        surface = replace(
+            surface, half_size=0.7 * surface.half_size, center=surface.center + 0.05 * FOCUS
+        )
     return surface
 
 
@@ -171,7 +178,8 @@ def _facing(generator: np.random.Generator, spread: float) -> Float[ndarray, "3 
     turn = np.array(
         [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
     )
-    return axes @ turn
+    turned: ndarray = axes @ turn
+    return turned
 
 
 def _upright(angle: float) -> Float[ndarray, "3 3"]:

@@ -93,4 +93,6 @@ def _shade(
         facing = facing * np.isinf(_first(scene.objects, starts, towards)[0])
     mirrored = rays - 2 * dot(normals, rays) * normals
     glint = np.maximum(dot(mirrored, to_light) / lengths, 0) ** exponent * (facing > 0)
-    return paint * (scene.ambient + (1 - scene.ambient) * facing) + strength * glint
+    light = scene.ambient + (1 - scene.ambient) * facing
+    colors: ndarray = paint * light + strength * glint
+    return colors

@@ -53,7 +53,8 @@ class Surface:
         half_size = self.half_size[:, None].astype(own_points.dtype)
         slopes = _gradient(self.kind, own_points / half_size) / half_size
         world = _turn(self.axes, slopes)
-        return world / np.sqrt(dot(world, world))
+        unit: ndarray = world / np.sqrt(dot(world, world))
+        return unit
 
     def clearance(self, point: Float[ndarray, "3"]) -> float:
         """A lower bound of the distance between a point and the stretched unit cube around."""
@@ -67,7 +68,7 @@ class Surface:
 
 def dot(a: Float[ndarray, "axis #ray"], b: Float[ndarray, "axis #ray"]) -> Float[ndarray, " ray"]:
     """Scalar products over the first axis, term after term."""
-    total = a[0] * b[0]
+    total: ndarray = a[0] * b[0]
     for left, right in zip(a[1:], b[1:], strict=True):
         total = total + left * right
     return total
@@ -78,7 +79,9 @@ def _turn(
 ) -> Float[ndarray, "3 #ray"]:
     """Written out: a matrix product's last bits depend on the number of threads."""
     rows = matrix.astype(vectors.dtype)
-    return np.stack([row[0] * vectors[0] + row[1] * vectors[1] + row[2] * vectors[2] for row in rows])
+    return np.stack(
+        [row[0] * vectors[0] + row[1] * vectors[1] + row[2] * vectors[2] for row in rows]
+    )
 
 
 def _forward(distances: Float[ndarray, " ray"], is_hit: ndarray) -> Float[ndarray, " ray"]:
@@ -138,7 +141,8 @@ def _meet_cylinder(start: Float[ndarray, "3 #ray"], step: Float[ndarray, "3 ray"
     side = _forward(side, np.abs(start[2] + side * step[2]) <= 1)
     end = (-np.sign(step[2]) - start[2]) / step[2]  # the end that faces the ray
     x, y = start[0] + end * step[0], start[1] + end * step[1]
-    return np.minimum(side, _forward(end, x * x + y * y <= 1))
+    first: ndarray = np.minimum(side, _forward(end, x * x + y * y <= 1))
+    return first
 
 
 def _gradient(kind: Kind, unit: Float[ndarray, "3 point"]) -> Float[ndarray, "3 point"]:
@@ -146,7 +150,8 @@ def _gradient(kind: Kind, unit: Float[ndarray, "3 point"]) -> Float[ndarray, "3 
     if kind in ("ellipsoid", "dome"):
         return unit
     if kind == "box":
-        return np.sign(unit) * (np.abs(unit) == np.abs(unit).max(axis=0))
+        face: ndarray = np.sign(unit) * (np.abs(unit) == np.abs(unit).max(axis=0))
+        return face
     upright = np.zeros_like(unit)
     if kind == "cylinder":
         is_side = np.hypot(unit[0], unit[1]) > np.abs(unit[2])

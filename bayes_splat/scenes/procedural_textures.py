@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from bayes_splat.scenes.procedural_surfaces import dot
 
-Kind: TypeAlias = Literal["noise", "stripes", "checks", "gradient", "plain"]
+Pattern: TypeAlias = Literal["noise", "stripes", "checks", "gradient", "plain"]
 
 _LATTICE = 16  # random values along each side of the noise's period; a power of two
 _OCTAVES = 8
@@ -23,7 +23,7 @@ _EDGE = 5.0  # how hard the edges of stripes and checks are
 
 @dataclass(frozen=True)
 class Texture:
-    """Two colours mixed by a pattern, all of it dimmed and lit by noise.
+    """Two colours mixed by a pattern, and unless that is plain or a gradient, darkened by noise.
 
     Attributes:
         kind: the pattern.
@@ -33,17 +33,19 @@ class Texture:
         axes: along which the pattern runs in the own frame, as rows of a rotation.
         phases: of stripes and checks along these axes, radians.
         persistence: amplitude of each octave of noise relative to the one twice as coarse.
+        contrast: of the noise, before it is squashed to [0, 1].
         grain: share of the brightness that noise takes away where it is darkest; 0 for none.
         lattice: uniform numbers at the corners of the noise's cells, repeated in all directions.
         offsets: of the octaves in the lattice, cells.
     """
 
-    kind: Kind
+    kind: Pattern
     colors: Float[ndarray, "2 3"]
     period: float
     axes: Float[ndarray, "3 3"]
     phases: Float[ndarray, "3"]
     persistence: float
+    contrast: float
     grain: float
     lattice: Float[ndarray, "cell cell cell"]
     offsets: Float[ndarray, "octave 3"]
@@ -60,11 +62,13 @@ class Texture:
         light, dark = self.colors.astype(own_points.dtype)[..., None]
         if self.kind == "plain":
             return np.broadcast_to(light, own_points.shape).copy()
-        points = np.stack([dot(axis[:, None].astype(own_points.dtype), own_points) for axis in self.axes])
+        points = np.stack(
+            [dot(axis[:, None].astype(own_points.dtype), own_points) for axis in self.axes]
+        )
         mix = self._pattern(points, footprints)
-        colors = light + mix * (dark - light)
-        if self.kind != "noise" and self.grain > 0:
-            colors = colors * (1 - self.grain * self._noise(points, footprints))
+        colors: ndarray = light + mix * (dark - light)
+        if self.kind != "gradient" and self.grain > 0:  # elsewhere in the noise than the pattern
+            colors = colors * (1 - self.grain * self._noise(points[::-1], footprints))
         return colors
 
     def _pattern(self, points: Float[ndarray, "3 point"], footprints: ndarray) -> ndarray:
@@ -72,13 +76,15 @@ class Texture:
         if self.kind == "noise":
             return self._noise(points, footprints)
         if self.kind == "gradient":
-            return np.clip(0.5 + 0.5 * points[0] / self.period, 0, 1)
+            ramp: ndarray = np.clip(0.5 + 0.5 * points[0] / self.period, 0, 1)
+            return ramp
         count = 1 if self.kind == "stripes" else 3
         waves = np.ones_like(footprints)
         for axis in range(count):
             angle = (2 * np.pi / self.period) * points[axis] + self.phases[axis]
             waves = waves * np.tanh(_EDGE * np.cos(angle))
-        return 0.5 + 0.5 * waves * _fade(self.period / 4, footprints)
+        pattern: ndarray = 0.5 + 0.5 * waves * _fade(self.period / 4, footprints)
+        return pattern
 
     def _noise(self, points: Float[ndarray, "3 point"], footprints: ndarray) -> ndarray:
         """In [0, 1]: octaves about their mean, those below a pixel left out, squashed."""
@@ -92,11 +98,12 @@ class Texture:
                 values = _lattice_noise(self.lattice, places) - 0.5
                 total += amplitude * _fade(cell, footprints) * values
             cell, amplitude = cell / 2, amplitude * self.persistence
-        return 0.5 + 0.5 * np.tanh(total * (5.0 / energy**0.5))
+        squashed: ndarray = 0.5 + 0.5 * np.tanh(total * (self.contrast / energy**0.5))
+        return squashed
 
 
 def draw_texture(
-    generator: np.random.Generator, width: float, colors: Float[ndarray, "2 3"], kind: Kind
+    generator: np.random.Generator, width: float, colors: Float[ndarray, "2 3"], kind: Pattern
 ) -> Texture:
     """A texture for a surface on which the picture is ``width`` scene units wide."""
     coarse = {"noise": (0.12, 0.6), "gradient": (0.3, 0.8)}.get(kind, (0.08, 0.3))
@@ -108,6 +115,7 @@ def draw_texture(
         axes=np.eye(3) if kind == "checks" else random_rotation(generator),
         phases=np.append(generator.uniform(0, 2 * np.pi, 2), 0.0),
         persistence=float(generator.uniform(0.6, 1.0)),
+        contrast=float(generator.uniform(2.0, 6.0)),
         grain=float(generator.choice([0.0, generator.uniform(0.15, 0.6)], p=[0.2, 0.8])),
         lattice=generator.random((_LATTICE,) * 3, dtype=np.float32),
         offsets=generator.uniform(0, _LATTICE, (_OCTAVES, 3)),
@@ -150,4 +158,5 @@ def _lattice_noise(
             first = values.take(base + columns[0])
             lines.append(first + z * (values.take(base + columns[1]) - first))
         slabs.append(lines[0] + y * (lines[1] - lines[0]))
-    return slabs[0] + x * (slabs[1] - slabs[0])
+    between: ndarray = slabs[0] + x * (slabs[1] - slabs[0])
+    return between
