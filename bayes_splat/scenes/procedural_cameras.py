@@ -58,7 +58,7 @@ class Rig:
         for pose, side in zip(poses[:2], (-0.5, 0.5), strict=True):
             axis = np.cross(pose[:3, 2], baseline)
             axis /= np.sqrt((axis**2).sum()) + 1e-12  # a baseline along the axis: no turn
-            cross = np.cross(np.eye(3), axis).T  # cross @ v = axis x v
+            cross = np.cross(axis, np.eye(3)).T  # cross @ v = axis x v
             turn = np.sin(side * angle) * cross + (1 - np.cos(side * angle)) * cross @ cross
             pose[:3, :3] += turn @ pose[:3, :3]
         return replace(self, poses=poses)
