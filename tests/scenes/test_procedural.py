@@ -176,6 +176,14 @@ def test_resolution_and_rays_a_pixel_only_refine():
     ] == (24, 32)
 
 
+def test_a_pixel_is_the_mean_of_the_rays_spread_over_it():
+    pixels = procedural_scene(5, resolution=32, options=replace(IDEAL, samples=3)).images
+    rays = procedural_scene(5, resolution=96, options=replace(IDEAL, samples=1)).images
+    is_clipped = torch.nn.functional.max_pool2d(rays, 3) >= 1
+    means = torch.nn.functional.avg_pool2d(rays, 3)
+    torch.testing.assert_close(pixels[~is_clipped], means[~is_clipped], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
