@@ -15,11 +15,16 @@ from bayes_splat.scenes.procedural import ProceduralOptions, procedural_scene
 IDEAL = ProceduralOptions(exposure=0.0, noise=(0.0, 0.0), specular_share=0.0)
 
 
+def known_depths(views):
+    assert views.depths is not None
+    return views.depths
+
+
 def transfer(views, source, target):
     """Pixel centres of ``source`` lifted by their depth into ``target``: pixels there and depth."""
     cameras = views.cameras.to(torch.float64)
     origins, rays = geometry.camera_rays(cameras[source])
-    points = origins[0] + views.depths[source].double().reshape(-1, 1) * rays[0]
+    points = origins[0] + known_depths(views)[source].double().reshape(-1, 1) * rays[0]
     pixels, depths = geometry.project_points(points, cameras[target])
     return pixels[0], depths[0]
 
@@ -37,7 +42,7 @@ def look_up(pictures, pixels):
 def compare_depths(views, source, target):
     """Depth in ``target`` of points of ``source`` over the depth seen there; inside only."""
     pixels, depth = transfer(views, source, target)
-    seen, is_inside = look_up(views.depths[target][None], pixels)
+    seen, is_inside = look_up(known_depths(views)[target][None], pixels)
     return (depth / seen[:, 0])[is_inside]
 
 
@@ -58,7 +63,7 @@ def test_there_is_occlusion_and_depth_edges():
     for seed in range(10):
         views = procedural_scene(seed, "test", 64)
         hidden.append((compare_depths(views, 0, 1) > 1.1).double().mean().item())
-        jump = views.depths[0, :, 1:] / views.depths[0, :, :-1]
+        jump = known_depths(views)[0, :, 1:] / known_depths(views)[0, :, :-1]
         edges.append(((jump > 1.1) | (jump < 1 / 1.1)).double().mean().item())
     assert sum(share > 0.01 for share in hidden) >= 7
     assert sum(edges) / 10 > 0.02
@@ -68,7 +73,7 @@ def test_there_is_occlusion_and_depth_edges():
 def test_without_highlights_exposure_and_noise_colours_agree(seed):
     views = procedural_scene(seed, "train", 192, options=IDEAL)
     pixels, depth = transfer(views, 0, 1)
-    seen_depth, is_inside = look_up(views.depths[1][None], pixels)
+    seen_depth, is_inside = look_up(known_depths(views)[1][None], pixels)
     is_visible = is_inside & ((seen_depth[:, 0] / depth - 1).abs() < 0.002)
     mine = views.images[0].reshape(3, -1).T
 
@@ -88,7 +93,7 @@ def test_highlights_exposure_and_noise_make_colours_disagree():
         for change in ({"specular_share": 1.0}, {"exposure": 0.3}, {"noise": (0.05, 0.05)})
     )
     for other in (shiny, exposed, noisy):
-        assert torch.equal(other.depths, clean.depths)
+        assert torch.equal(known_depths(other), known_depths(clean))
     dim = clean.images < 0.6
     spread = (noisy.images - clean.images)[dim & (clean.images > 0.25)]
     assert spread.std().item() == pytest.approx(0.05, rel=0.05)
@@ -108,7 +113,7 @@ def test_same_arguments_same_bits_for_any_number_of_threads():
     finally:
         torch.set_num_threads(threads)
     assert torch.equal(one.images, two.images)
-    assert torch.equal(one.depths, two.depths)
+    assert torch.equal(known_depths(one), known_depths(two))
     assert torch.equal(one.cameras.extrinsics, two.cameras.extrinsics)
     assert torch.equal(one.cameras.near, two.cameras.near)
 
@@ -121,7 +126,9 @@ def test_splits_and_seeds_are_apart():
         for seed in (0, 1, 2, 2**32, 2**63 + 1, 2**64 - 1)
     }
     assert len(keys) == 18  # a key of Philox is a stream of its own
-    found = [procedural_scene(seed, split, 16).depths for split in splits for seed in range(5)]
+    found = [
+        known_depths(procedural_scene(seed, split, 16)) for split in splits for seed in range(5)
+    ]
     shapes = torch.stack(found).flatten(1)
     shapes = shapes / shapes.mean(1, keepdim=True)
     distances = torch.cdist(shapes, shapes) + torch.eye(15) * 1e9
@@ -133,20 +140,20 @@ def test_splits_and_seeds_are_apart():
 def test_every_seed_gives_a_sound_scene(seed, split, num_views):
     views = procedural_scene(seed, split, 32, num_views)
     assert views.images.shape == (num_views, 3, 32, 32)
-    assert views.depths.shape == (
+    assert known_depths(views).shape == (
         num_views,
         32,
         32,
     )
-    assert views.images.dtype == views.depths.dtype == torch.float32
+    assert views.images.dtype == known_depths(views).dtype == torch.float32
     assert views.images.isfinite().all()
     assert (views.images >= 0).all()
     assert (views.images <= 1).all()
     assert views.images[0].std() > 0.005
     near, far = views.cameras.near[:, None, None], views.cameras.far[:, None, None]
     assert near.min() > 0
-    assert (views.depths > near).all()
-    assert (views.depths < far).all()
+    assert (known_depths(views) > near).all()
+    assert (known_depths(views) < far).all()
     rotation = views.cameras.extrinsics[:, :3, :3]
     identity = torch.eye(3).expand_as(rotation)
     torch.testing.assert_close(rotation @ rotation.mT, identity, atol=1e-5, rtol=0)
@@ -159,7 +166,7 @@ def test_every_seed_gives_a_sound_scene(seed, split, num_views):
 def test_overlap_lies_within_the_bounds(seed, bounds):
     options = ProceduralOptions(overlap=bounds, baseline=(0.1, 0.5))
     views = procedural_scene(seed, "train", 48, options=options)
-    shares = procedural_cameras.overlap(views.cameras, views.depths)
+    shares = procedural_cameras.overlap(views.cameras, known_depths(views))
     grain = 0.02  # measured with 24 x 24 rays, here with 48 x 48
     for share in (shares[0, 1].item(), shares[1, 0].item()):
         assert bounds[0] - grain < share < bounds[1] + grain
@@ -168,7 +175,9 @@ def test_overlap_lies_within_the_bounds(seed, bounds):
 def test_resolution_and_rays_a_pixel_only_refine():
     coarse, fine = (procedural_scene(5, "train", size, options=IDEAL) for size in (64, 192))
     torch.testing.assert_close(coarse.cameras.extrinsics, fine.cameras.extrinsics)
-    torch.testing.assert_close(coarse.depths, fine.depths[:, 1::3, 1::3], rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        known_depths(coarse), known_depths(fine)[:, 1::3, 1::3], rtol=1e-5, atol=0
+    )
     pooled = torch.nn.functional.avg_pool2d(fine.images, 3)
     assert (pooled - coarse.images).abs().mean() < 0.02
     assert procedural_scene(5, resolution=32, options=replace(IDEAL, aspect=0.75)).images.shape[
