@@ -129,47 +129,50 @@ def exponential(x):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _shares(u, first, last, share, weight, tilt):  # type: ignore[no-untyped-def]
+def _shares(u, share, weight, tilt):  # type: ignore[no-untyped-def]
     """Write s(u) of a block and return its log density."""
     terms, factors = np.zeros(_COLUMNS), np.ones(_COLUMNS)
-    grown = np.empty(_BLOCK)
-    for i in range(first, last):
-        size = abs(u[i])
-        below = -size
+    grown = np.empty(len(u))
+    for i in range(len(u)):
+        below = -abs(u[i])
         if below < _LEAST:  # not for NaN
             below = _LEAST
         small = exponential(below)
-        part = 1.0 / (1.0 + small)
-        grown[i - first] = 1.0 + small
+        grown[i] = 1.0 + small
+        part = 1.0 / grown[i]
         share[i] = small * part if u[i] < 0.0 else part
-    whole = (last - first) // _COLUMNS * _COLUMNS
-    for row in range(0, whole, _COLUMNS):
-        for column in range(_COLUMNS):
-            value = u[first + row + column]
-            terms[column] += tilt * value - weight * abs(value)
-            factors[column] *= grown[row + column]
-    for i in range(whole, last - first):
-        terms[i - whole] += tilt * u[first + i] - weight * abs(u[first + i])
-        factors[i - whole] *= grown[i]
+    for row in range(len(u) // _COLUMNS):
+        of_row = slice(row * _COLUMNS, (row + 1) * _COLUMNS)
+        _gather(u[of_row], grown[of_row], weight, tilt, terms, factors)
+    rest = slice(len(u) // _COLUMNS * _COLUMNS, len(u))
+    _gather(u[rest], grown[rest], weight, tilt, terms, factors)
     total = 0.0
     for column in range(_COLUMNS):
         total += terms[column] - 2.0 * weight * np.log(factors[column])
     return total
 
 
+@inner
+def _gather(u, grown, weight, tilt, terms, factors):  # type: ignore[no-untyped-def]
+    for column in range(len(u)):
+        terms[column] += tilt * u[column] - weight * abs(u[column])
+        factors[column] *= grown[column]
+
+
 @kernel
 def stretched_rows(progress, thread, u, high, weight, tilt, share, values, sums):  # type: ignore[no-untyped-def]
     """Fill ``share`` and ``values`` [chain size], ``sums`` [chain block]; an item is a block."""
-    size, blocks = u.shape[1], sums.shape[1]
+    blocks = sums.shape[1]
     while True:
         item = take_item(progress, 0)
         if item >= num_items(progress, 0):
             break
         chain, block = item // blocks, item % blocks
-        first, last = block * _BLOCK, min((block + 1) * _BLOCK, size)
-        sums[chain, block] = _shares(u[chain], first, last, share[chain], weight, tilt)
-        for i in range(first, last):
-            values[chain, i] = high * share[chain, i]
+        here = slice(block * _BLOCK, (block + 1) * _BLOCK)
+        shares, numbers = share[chain, here], values[chain, here]
+        sums[chain, block] = _shares(u[chain, here], shares, weight, tilt)
+        for i in range(len(shares)):
+            numbers[i] = high * shares[i]
         finish_item(progress, 0)
     wait_for_items(progress, 0)
 
@@ -179,16 +182,17 @@ def reciprocal_rows(  # type: ignore[no-untyped-def]
     progress, thread, u, start, rise, weight, tilt, share, values, sums
 ):
     """The same, with ``values`` 1 / (start + share rise)."""
-    size, blocks = u.shape[1], sums.shape[1]
+    blocks = sums.shape[1]
     while True:
         item = take_item(progress, 0)
         if item >= num_items(progress, 0):
             break
         chain, block = item // blocks, item % blocks
-        first, last = block * _BLOCK, min((block + 1) * _BLOCK, size)
-        sums[chain, block] = _shares(u[chain], first, last, share[chain], weight, tilt)
-        for i in range(first, last):
-            values[chain, i] = 1.0 / (start[i] + share[chain, i] * rise[i])
+        here = slice(block * _BLOCK, (block + 1) * _BLOCK)
+        shares, numbers, from_, by = share[chain, here], values[chain, here], start[here], rise[here]
+        sums[chain, block] = _shares(u[chain, here], shares, weight, tilt)
+        for i in range(len(shares)):
+            numbers[i] = 1.0 / (from_[i] + shares[i] * by[i])
         finish_item(progress, 0)
     wait_for_items(progress, 0)
 
@@ -198,18 +202,19 @@ def stretched_rows_backward(  # type: ignore[no-untyped-def]
     progress, thread, share, high, of_values, weights, tilts, of_u
 ):
     """Fill ``of_u``; ``weights`` and ``tilts`` [chain] are those times the density's gradient."""
-    size = share.shape[1]
-    blocks = -(-size // _BLOCK)
+    blocks = -(-share.shape[1] // _BLOCK)
     while True:
         item = take_item(progress, 0)
         if item >= num_items(progress, 0):
             break
         chain, first = item // blocks, item % blocks * _BLOCK
+        here = slice(first, first + _BLOCK)
         weight, tilt = weights[chain], tilts[chain]
-        for i in range(first, min(first + _BLOCK, size)):
-            s = share[chain, i]
+        shares, incoming, result = share[chain, here], of_values[chain, here], of_u[chain, here]
+        for i in range(len(shares)):
+            s = shares[i]
             slope = high * (s * (1.0 - s))
-            of_u[chain, i] = of_values[chain, i] * slope + (weight * (1.0 - 2.0 * s) + tilt)
+            result[i] = incoming[i] * slope + (weight * (1.0 - 2.0 * s) + tilt)
         finish_item(progress, 0)
     wait_for_items(progress, 0)
 
@@ -219,18 +224,20 @@ def reciprocal_rows_backward(  # type: ignore[no-untyped-def]
     progress, thread, share, rise, values, of_values, weights, tilts, of_u
 ):
     """The same for ``reciprocal_rows``."""
-    size = share.shape[1]
-    blocks = -(-size // _BLOCK)
+    blocks = -(-share.shape[1] // _BLOCK)
     while True:
         item = take_item(progress, 0)
         if item >= num_items(progress, 0):
             break
         chain, first = item // blocks, item % blocks * _BLOCK
+        here = slice(first, first + _BLOCK)
         weight, tilt = weights[chain], tilts[chain]
-        for i in range(first, min(first + _BLOCK, size)):
-            s, value = share[chain, i], values[chain, i]
-            slope = s * (s - 1.0) * rise[i] * value * value
-            of_u[chain, i] = of_values[chain, i] * slope + (weight * (1.0 - 2.0 * s) + tilt)
+        shares, incoming, result = share[chain, here], of_values[chain, here], of_u[chain, here]
+        by, numbers = rise[here], values[chain, here]
+        for i in range(len(shares)):
+            s, value = shares[i], numbers[i]
+            slope = s * (s - 1.0) * by[i] * value * value
+            result[i] = incoming[i] * slope + (weight * (1.0 - 2.0 * s) + tilt)
         finish_item(progress, 0)
     wait_for_items(progress, 0)
 
