@@ -308,8 +308,11 @@ class SplatModel:
         self, pixels: Int[Tensor, "*chain pixel"] | None = None
     ) -> Float[Tensor, "*picture 3"]:
         """The photographed colours, [view height width 3], or of chosen pixels [*chain pixel 3]."""
-        images = rearrange(self.views.images, "view c h w -> view h w c")
-        return images if pixels is None else images.reshape(-1, 3)[pixels]
+        return self._images if pixels is None else self._images.reshape(-1, 3)[pixels]
+
+    @cached_property
+    def _images(self) -> Tensor:
+        return rearrange(self.views.images, "view c h w -> view h w c").contiguous()
 
     def predict_pixels(
         self,

@@ -58,7 +58,7 @@ def reciprocal_line(
 
     Differentiable in u, once. A number that is not finite makes its chain's density so.
     """
-    ends = first.contiguous(), (last - first).contiguous()
+    ends = first.contiguous(), last.contiguous()
     values, log_density = _Logistic.apply(u, ends, 1.0, 0.0, torch.float64)
     return Placed(values, log_density)
 
@@ -179,9 +179,9 @@ def stretched_rows(progress, thread, u, high, weight, tilt, share, values, sums)
 
 @kernel
 def reciprocal_rows(  # type: ignore[no-untyped-def]
-    progress, thread, u, start, rise, weight, tilt, share, values, sums
+    progress, thread, u, start, end, weight, tilt, share, values, sums
 ):
-    """The same, with ``values`` 1 / (start + share rise)."""
+    """The same, with ``values`` 1 / (start + share (end - start))."""
     blocks = sums.shape[1]
     while True:
         item = take_item(progress, 0)
@@ -189,10 +189,11 @@ def reciprocal_rows(  # type: ignore[no-untyped-def]
             break
         chain, block = item // blocks, item % blocks
         here = slice(block * _BLOCK, (block + 1) * _BLOCK)
-        shares, numbers, from_, by = share[chain, here], values[chain, here], start[here], rise[here]
+        shares, numbers = share[chain, here], values[chain, here]
+        from_, to = start[here], end[here]
         sums[chain, block] = _shares(u[chain, here], shares, weight, tilt)
         for i in range(len(shares)):
-            numbers[i] = 1.0 / (from_[i] + shares[i] * by[i])
+            numbers[i] = 1.0 / (from_[i] + shares[i] * (to[i] - from_[i]))
         finish_item(progress, 0)
     wait_for_items(progress, 0)
 
@@ -221,7 +222,7 @@ def stretched_rows_backward(  # type: ignore[no-untyped-def]
 
 @kernel
 def reciprocal_rows_backward(  # type: ignore[no-untyped-def]
-    progress, thread, share, rise, values, of_values, weights, tilts, of_u
+    progress, thread, share, start, end, values, of_values, weights, tilts, of_u
 ):
     """The same for ``reciprocal_rows``."""
     blocks = -(-share.shape[1] // _BLOCK)
@@ -233,10 +234,10 @@ def reciprocal_rows_backward(  # type: ignore[no-untyped-def]
         here = slice(first, first + _BLOCK)
         weight, tilt = weights[chain], tilts[chain]
         shares, incoming, result = share[chain, here], of_values[chain, here], of_u[chain, here]
-        by, numbers = rise[here], values[chain, here]
+        from_, to, numbers = start[here], end[here], values[chain, here]
         for i in range(len(shares)):
             s, value = shares[i], numbers[i]
-            slope = s * (s - 1.0) * by[i] * value * value
+            slope = s * (s - 1.0) * (to[i] - from_[i]) * value * value
             result[i] = incoming[i] * slope + (weight * (1.0 - 2.0 * s) + tilt)
         finish_item(progress, 0)
     wait_for_items(progress, 0)
@@ -268,7 +269,7 @@ class _Logistic(torch.autograd.Function):
         (values,) = ctx.saved_tensors
         function, numbers = _kernel(ctx.shape, stretched_rows_backward, reciprocal_rows_backward)
         if not isinstance(ctx.shape, float):
-            numbers = numbers[1], values.numpy()
+            numbers = *numbers, values.numpy()
         result = torch.empty(values.shape, dtype=torch.float64)
         factors = (w * of_density for w in (ctx.weight, ctx.tilt))
         incoming = (t.contiguous().numpy() for t in (of_values, *factors))
