@@ -85,9 +85,13 @@ def _fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         double = ir.DoubleType()
-        wide = [context.cast(builder, v, k, types.float64) for k, v in zip(sig.args, args, strict=True)]
+        wide = [
+            context.cast(builder, v, k, types.float64) for k, v in zip(sig.args, args, strict=True)
+        ]
         kind = ir.FunctionType(double, [double] * 3)
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.f64"), wide)
+        return builder.call(
+            cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.f64"), wide
+        )
 
     return types.float64(a, b, c), codegen
 

@@ -91,7 +91,11 @@ def place_rows_backward(  # type: ignore[no-untyped-def]
             break
         chain, first = item // blocks, item % blocks * _BLOCK
         here = slice(first, first + _BLOCK)
-        of_centre, of_scale, result = of_means[chain, here], of_scales[chain, here], of_depth[chain, here]
+        of_centre, of_scale, result = (
+            of_means[chain, here],
+            of_scales[chain, here],
+            of_depth[chain, here],
+        )
         direction, footprint = directions[here], footprints[here]
         for i in range(len(result)):
             total = np.float32(0.0)
