@@ -229,7 +229,7 @@ def opacity_prior(concentration1: float, concentration0: float) -> StretchedBeta
     return StretchedBeta(concentration1, concentration0, MAX_OPACITY)
 
 
-class NoiseScale(TransformedDistribution):
+class NoiseScale(TransformedDistribution):  # type: ignore[misc]
     """The square root of a variance ~ InverseGamma(concentration, rate), made by ``noise_prior``.
 
     Its coordinate is v = log(scale).

@@ -76,6 +76,14 @@ def test_gradients_are_those_of_the_model(dtype):
     torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-13)
 
 
+def test_far_coordinates_have_the_density_of_their_size():
+    u = torch.linspace(705.0, 20_000.0, 501, dtype=torch.float64)
+    for far, end in ((-u, 0.0), (u, HIGH)):
+        placed = cpu_logistic.stretched(far[:, None], HIGH, 1.0, 0.0, torch.float64)
+        assert placed.log_density == pytest.approx(-u, rel=1e-15)
+        assert placed.values[:, 0] == pytest.approx(torch.full_like(u, end), abs=1e-300)
+
+
 def test_far_coordinates_have_a_density_and_endless_ones_have_none():
     u = torch.tensor([[-1e4, -700.0, 40.0, 1e4], [0.0, torch.nan, 0, 0], [0, 0, torch.inf, 0]])
     placed = cpu_logistic.stretched(u.double(), 1.0, 1.0, 0.0, torch.float64)
