@@ -65,7 +65,8 @@ class _TimedDraw(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, watch: Stopwatch, draw: Callable[..., Any], *tensors: Tensor) -> Any:
         with torch.enable_grad(), watch.part("render"):
-            leaves = [t.detach().requires_grad_() for t in tensors]
+            wanted = ctx.needs_input_grad[2:]
+            leaves = [t.detach().requires_grad_(w) for t, w in zip(tensors, wanted, strict=True)]
             rendering = draw(Gaussians(*leaves))
         ctx.set_materialize_grads(False)
         ctx.watch, ctx.leaves, ctx.rendering = watch, leaves, rendering
@@ -76,8 +77,9 @@ class _TimedDraw(torch.autograd.Function):
         wanted = [(p, g) for p, g in zip(ctx.rendering, gradients, strict=True) if g is not None]
         pictures, incoming = zip(*wanted, strict=True)
         with ctx.watch.part("render backward"):
-            slopes = torch.autograd.grad(pictures, ctx.leaves, incoming)
-        return (None, None, *slopes)
+            leaves = [leaf for leaf in ctx.leaves if leaf.requires_grad]
+            slopes = iter(torch.autograd.grad(pictures, leaves, incoming))
+        return None, None, *(next(slopes) if leaf.requires_grad else None for leaf in ctx.leaves)
 
 
 @dataclass(frozen=True)

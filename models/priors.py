@@ -205,7 +205,7 @@ class StretchedBeta(TorchDistribution):
         density = (
             torch.special.xlogy(self.concentration1 - 1.0, share)
             + torch.special.xlog1py(self.concentration0 - 1.0, -share)
-            + (self._log_normaliser - math.log(self.high))
+            + (self.log_normaliser - math.log(self.high))
         )
         return torch.where(self.support.check(value), density, -torch.inf)
 
@@ -215,10 +215,11 @@ class StretchedBeta(TorchDistribution):
         density = logistic.log_density(coordinate)
         if a != b or a + b != 2.0:
             density = 0.5 * (a + b) * density + 0.5 * (a - b) * coordinate
-        return density + self._log_normaliser if self._log_normaliser else density
+        return density + self.log_normaliser if self.log_normaliser else density
 
     @property
-    def _log_normaliser(self) -> float:
+    def log_normaliser(self) -> float:
+        """-log B(a, b)."""
         a, b = self.concentration1, self.concentration0
         return math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
 
@@ -228,8 +229,23 @@ def opacity_prior(concentration1: float, concentration0: float) -> StretchedBeta
     return StretchedBeta(concentration1, concentration0, MAX_OPACITY)
 
 
+class NoiseScale(TransformedDistribution):  # type: ignore[misc]
+    """The square root of a variance ~ InverseGamma(concentration, rate), made by ``noise_prior``.
+
+    Its coordinate is v = log(scale).
+    """
+
+    def log_prob_unconstrained(self, coordinate: Tensor) -> Tensor:
+        """Log density of v: log 2 + c log r - log Gamma(c) - 2 c v - r exp(-2 v)."""
+        concentration, rate = self.base_dist.concentration, self.base_dist.rate
+        constant = math.log(2.0) + concentration * rate.log() - torch.lgamma(concentration)
+        doubled = -2.0 * coordinate
+        density: Tensor = constant + concentration * doubled - rate * doubled.exp()
+        return density
+
+
 @cache
-def noise_prior(concentration: float, rate: float) -> TorchDistribution:
+def noise_prior(concentration: float, rate: float) -> NoiseScale:
     """Noise scale whose square is InverseGamma(concentration, rate): conjugate to Normal noise."""
     variance = InverseGamma(
         torch.tensor(concentration, dtype=torch.float64),
@@ -237,5 +253,4 @@ def noise_prior(concentration: float, rate: float) -> TorchDistribution:
         validate_args=False,
     )
     square_root = PowerTransform(torch.tensor(0.5, dtype=torch.float64))
-    scale: TorchDistribution = TransformedDistribution(variance, [square_root], validate_args=False)
-    return scale
+    return NoiseScale(variance, [square_root], validate_args=False)

@@ -68,6 +68,11 @@ class DepthProposal:
         slope = self.num_buckets / (1.0 / self.near - 1.0 / self.far)
         return slope / self.near, slope
 
+    @cached_property
+    def disparities(self) -> tuple[Tensor, Tensor]:
+        """1/near and 1/far of every Gaussian."""
+        return 1.0 / self.near, 1.0 / self.far
+
     def bucket_centre(
         self, bucket: Int[Tensor, "*chain gaussian"]
     ) -> Float[Tensor, "*chain gaussian"]:
@@ -156,9 +161,8 @@ class DepthProposal:
         if depth.ndim == 2 and self._is_compiled(depth):
             from bayes_splat.rendering import cpu_rays  # late: loading numba takes a second
 
-            ends = 1.0 / self.near, 1.0 / self.far
             return cpu_rays.sort_keys(
-                depth, *self._bucket_line, *ends, self.num_buckets, start, slope
+                depth, *self._bucket_line, *self.disparities, self.num_buckets, start, slope
             )
         centres = self.bucket_centre(self.bucket(depth.detach()))[..., None, :]
         return (start + slope * centres).to(self.origins.dtype)

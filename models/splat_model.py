@@ -16,7 +16,15 @@ from jaxtyping import Float, Int
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from bayes_splat.models import colors, likelihood, presence, priors, scanlines, smoothness
+from bayes_splat.models import (
+    closed_energy,
+    colors,
+    likelihood,
+    presence,
+    priors,
+    scanlines,
+    smoothness,
+)
 from bayes_splat.models.likelihood import PhotographNoise
 from bayes_splat.models.log_simplex import LogDirichlet
 from bayes_splat.models.proposal import DepthProposal
@@ -185,7 +193,7 @@ class SplatModel:
         """Prior of the probability that a slot holds a Gaussian (``presence``)."""
         return presence.inclusion_prior(*self.config.count_prior)
 
-    def opacity_prior(self) -> TorchDistribution:
+    def opacity_prior(self) -> priors.StretchedBeta:
         """Prior of one opacity."""
         return priors.opacity_prior(*self.config.opacity_prior)
 
@@ -193,7 +201,7 @@ class SplatModel:
         """Prior of the colours, batch [gaussian]."""
         return colors.prior(self.proposal, self.config.color_scale)
 
-    def noise_prior(self) -> TorchDistribution:
+    def noise_prior(self) -> priors.NoiseScale:
         """Prior of one noise scale."""
         return priors.noise_prior(*self.config.noise_prior)
 
@@ -272,6 +280,10 @@ class SplatModel:
         view = self._view_of(pixels).reshape(*batch, -1)
         return PhotographNoise(pictures, noise_scale, view)
 
+    def potential_energy(self, position: Mapping[str, Tensor]) -> Float[Tensor, " chain"] | None:
+        """What ``PyroTarget`` takes in place of a trace, see ``closed_energy``."""
+        return closed_energy.potential_energy(self, position)
+
     def cell_energies(
         self, values: Mapping[str, Tensor], cell: int
     ) -> Float[Tensor, "chain view rows columns"]:
@@ -296,8 +308,11 @@ class SplatModel:
         self, pixels: Int[Tensor, "*chain pixel"] | None = None
     ) -> Float[Tensor, "*picture 3"]:
         """The photographed colours, [view height width 3], or of chosen pixels [*chain pixel 3]."""
-        images = rearrange(self.views.images, "view c h w -> view h w c")
-        return images if pixels is None else images.reshape(-1, 3)[pixels]
+        return self._images if pixels is None else self._images.reshape(-1, 3)[pixels]
+
+    @cached_property
+    def _images(self) -> Tensor:
+        return rearrange(self.views.images, "view c h w -> view h w c").contiguous()
 
     def predict_pixels(
         self,

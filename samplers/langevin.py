@@ -34,12 +34,13 @@ def step(
         step_size: eps.
         preconditioner: diagonal of M^-1 a site, broadcast against the site; None: ones.
     """
-    noise = positions.randn_like(generators, position)
-    moved = {}
+    moved = positions.randn_like(generators, position)
     for site, value in position.items():
         scale = _half_variance(site, value, step_size, preconditioner)
-        drifted = torch.addcmul(value, scale, gradient[site], value=-1.0)
-        moved[site] = drifted.addcmul_((2.0 * scale).sqrt(), noise[site])
+        for part in positions.parts(value):
+            jump, near = moved[site][part], scale[part]
+            jump.mul_((2.0 * near).sqrt()).add_(value[part])
+            jump.addcmul_(near, gradient[site][part], value=-1.0)
     return moved
 
 
@@ -85,14 +86,17 @@ def log_ratio(
     With g, g' the gradients at x, x' it is sum (g + g') ((x' - x)/2 - eps M^-1 (g' - g)/4): the
     normalising constants and the squares of x' - x have dropped out.
     """
-    terms = []
+    sums = []
     for site, value in position.items():
         scale = _half_variance(site, value, step_size, preconditioner)
-        here, there = gradient[site], candidate_gradient[site]
-        middle = (candidate[site] - value).mul_(0.5)
-        middle.addcmul_(scale, there - here, value=-0.25)
-        terms.append(middle.mul_(here + there))
-    return positions.total(terms)
+        found = []
+        for part in positions.parts(value):
+            here, there = gradient[site][part], candidate_gradient[site][part]
+            middle = (candidate[site][part] - value[part]).mul_(0.5)
+            middle.addcmul_(scale[part], there - here, value=-0.25)
+            found.append(positions.per_chain_sum(middle.mul_(here + there)))
+        sums.append(torch.cat(found))
+    return torch.stack(sums).sum(0)
 
 
 def _half_variance(

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from bayes_splat.samplers.base import Generators, Position
 
+_PART = 32768
+"""Numbers of a site that several operations in a row go over together: they stay in the cache."""
+
 _ROW = 1024
 """Elements that ``per_chain_sum`` adds in one go; torch splits a sum over threads far above."""
 
@@ -59,6 +62,12 @@ def per_chain(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *(1,) * (like.ndim - 1))
 
 
+def parts(value: Tensor) -> list[slice]:
+    """Ranges of chains, small enough that what is computed for one of them stays in the cache."""
+    chains = max(1, _PART // max(1, value[0].numel()))
+    return [slice(first, first + chains) for first in range(0, len(value), chains)]
+
+
 def randn_like(generators: Generators, position: Position) -> Position:
     """Standard Normal noise of the shapes of ``position``, every chain from its own stream."""
     return {
@@ -73,15 +82,15 @@ def _normals(generators: Generators, size: int) -> Float[Tensor, "chain size"]:
     In whole arrays that is twice as fast as ``torch.randn``, which makes them one by one.
     """
     half = -(-size // 2)
-    uniform = torch.empty(2, len(generators), half, dtype=torch.float64)
+    radius, angle = torch.empty(2, half, dtype=torch.float64)
     result = torch.empty(len(generators), 2 * half, dtype=torch.float64)
     # Row by row, so that what is at work stays near the processor.
-    for radius, angle, row, generator in zip(*uniform, result, generators, strict=True):
-        # Uniform numbers lie in [0, 1): one minus them has a logarithm.
-        radius.uniform_(generator=generator).neg_().add_(1.0).log_().mul_(-2.0).sqrt_()
-        angle.uniform_(generator=generator).mul_(2.0 * math.pi)
-        torch.mul(angle.cos(), radius, out=row[:half])
-        torch.mul(angle.sin_(), radius, out=row[half:])
+    for row, generator in zip(result, generators, strict=True):
+        # Uniform numbers may be the lower end and never the upper: minus those has a logarithm.
+        radius.uniform_(-1.0, 0.0, generator=generator).neg_().log_().mul_(-2.0).sqrt_()
+        angle.uniform_(0.0, 2.0 * math.pi, generator=generator)
+        torch.cos(angle, out=row[:half]).mul_(radius)
+        torch.sin(angle, out=row[half:]).mul_(radius)
     return result[:, :size]
 
 

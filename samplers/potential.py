@@ -37,6 +37,10 @@ class PyroTarget:
     the left of its own as batch axes. Log probabilities are summed in float64, chain by chain, with
     a rounding that does not depend on the number of threads.
 
+    A model whose class has a method ``potential_energy(position)`` may know U itself, as a
+    differentiable float64 tensor [chain], or return None where it does not. It is asked first
+    unless the model takes arguments; it must be the function that a trace gives, to rounding.
+
     The global random state and the parameter store are left as they were found.
 
     Attributes:
@@ -72,6 +76,9 @@ class PyroTarget:
         self.model = model
         self.args = tuple(args)
         self.kwargs = dict(kwargs or {})
+        # Of its class: wrappers of a model that change its density may copy what an instance has.
+        is_plain = not self.args and not self.kwargs and dtype is None
+        self._own_energy = getattr(type(model), "potential_energy", None) if is_plain else None
         first, second = (self._prior_trace(_CHECK_SEED + i) for i in range(2))
         self.sites = {
             name: traces.read_site(name, node, second.get(name), dtype)
@@ -174,6 +181,10 @@ class PyroTarget:
 
     def _energy(self, position: Position, batch: Batch | None) -> Float[Tensor, " chain"]:
         """Minus the log joint, as it comes: possibly NaN."""
+        if self._own_energy is not None and not batch:
+            energy: Tensor | None = self._own_energy(self.model, position)
+            if energy is not None:
+                return energy
         values = self.constrain(position)
         if self.is_vectorized:
             return -self._log_joint_of_chains(values, batch, position)

@@ -66,11 +66,14 @@ def place_rows(progress, thread, depth, origins, directions, footprints, means, 
         if item >= num_items(progress, 0):
             break
         chain, first = item // blocks, item % blocks * _BLOCK
-        for i in range(first, min(first + _BLOCK, size)):
-            d = np.float32(depth[chain, i])
+        here = slice(first, first + _BLOCK)
+        depths, centre, size3 = depth[chain, here], means[chain, here], scales[chain, here]
+        origin, direction, footprint = origins[here], directions[here], footprints[here]
+        for i in range(len(depths)):
+            d = np.float32(depths[i])
             for axis in range(3):
-                means[chain, i, axis] = origins[i, axis] + d * directions[i, axis]
-                scales[chain, i, axis] = d * footprints[i, axis]
+                centre[i, axis] = origin[i, axis] + d * direction[i, axis]
+                size3[i, axis] = d * footprint[i, axis]
         finish_item(progress, 0)
     wait_for_items(progress, 0)
 
@@ -87,12 +90,19 @@ def place_rows_backward(  # type: ignore[no-untyped-def]
         if item >= num_items(progress, 0):
             break
         chain, first = item // blocks, item % blocks * _BLOCK
-        for i in range(first, min(first + _BLOCK, size)):
+        here = slice(first, first + _BLOCK)
+        of_centre, of_scale, result = (
+            of_means[chain, here],
+            of_scales[chain, here],
+            of_depth[chain, here],
+        )
+        direction, footprint = directions[here], footprints[here]
+        for i in range(len(result)):
             total = np.float32(0.0)
             for axis in range(3):
-                total += of_means[chain, i, axis] * directions[i, axis]
-                total += of_scales[chain, i, axis] * footprints[i, axis]
-            of_depth[chain, i] = total
+                total += of_centre[i, axis] * direction[i, axis]
+                total += of_scale[i, axis] * footprint[i, axis]
+            result[i] = total
         finish_item(progress, 0)
     wait_for_items(progress, 0)
 
@@ -119,20 +129,20 @@ def sort_key_rows(  # type: ignore[no-untyped-def]
         if item >= num_items(progress, 0):
             break
         chain, first = item // blocks, item % blocks * _BLOCK
-        last = min(first + _BLOCK, size)
-        centres = np.empty(last - first)
-        for i in range(first, last):
-            where = bucket_start[i] - bucket_slope[i] * (1.0 / depth[chain, i])
-            bucket = 0.0
-            if where > 0.0:  # not for NaN
-                bucket = min(np.floor(where), num_buckets - 1.0)
+        here = slice(first, first + _BLOCK)
+        depths, line_start, line_slope = depth[chain, here], bucket_start[here], bucket_slope[here]
+        nearest, farthest = near_disparity[here], far_disparity[here]
+        centres = np.empty(len(depths))
+        for i in range(len(depths)):
+            where = line_start[i] - line_slope[i] * (1.0 / depths[i])
+            bucket = np.floor(where) if where > 0.0 else 0.0  # not for NaN
+            bucket = bucket if bucket < num_buckets - 1.0 else num_buckets - 1.0
             share = (bucket + 0.5) / num_buckets
-            centres[i - first] = 1.0 / (
-                (1.0 - share) * near_disparity[i] + share * far_disparity[i]
-            )
+            centres[i] = 1.0 / ((1.0 - share) * nearest[i] + share * farthest[i])
         for view in range(len(start)):
-            for i in range(first, last):
-                result[chain, view, i] = start[view, i] + slope[view, i] * centres[i - first]
+            keys, from_, by = result[chain, view, here], start[view, here], slope[view, here]
+            for i in range(len(centres)):
+                keys[i] = from_[i] + by[i] * centres[i]
         finish_item(progress, 0)
     wait_for_items(progress, 0)
 

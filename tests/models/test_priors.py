@@ -197,3 +197,12 @@ def test_noise_prior_is_inverse_gamma_on_the_square():
     assert draws.dtype == torch.float64
     uniform = torch.from_numpy(stats.invgamma(a, scale=b).cdf(draws**2))
     assert scenes.kolmogorov_smirnov(uniform) < scenes.LIMIT
+
+
+def test_noise_prior_over_its_coordinate_is_the_density_with_the_jacobian():
+    prior = priors.noise_prior(2.5, 0.01).expand((2,))
+    transform = biject_to(prior.support)
+    v = torch.linspace(-6.0, 3.0, 19, dtype=torch.float64)[:, None].repeat(1, 2)
+    scale = transform(v)
+    wanted = prior.log_prob(scale) + transform.log_abs_det_jacobian(v, scale)
+    assert prior.log_prob_unconstrained(v) == pytest.approx(wanted, rel=1e-12, abs=1e-12)

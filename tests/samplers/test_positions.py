@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -107,3 +109,11 @@ def test_finite_numbers_whose_sum_is_not_are_finite() -> None:
     assert positions.is_finite(large).all()
     large["x"][1, 2] = torch.inf
     assert positions.is_finite(large).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (5,), (7, 20_000), (3, 100_000), (4, 0)])
+def test_parts_are_all_chains_once_in_order(shape: tuple[int, ...]) -> None:
+    value = torch.arange(math.prod(shape)).reshape(shape)
+    found = positions.parts(value)
+    assert torch.equal(torch.cat([value[part] for part in found]), value)
+    assert all(value[part].numel() <= 32768 or len(value[part]) == 1 for part in found)

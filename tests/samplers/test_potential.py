@@ -194,6 +194,44 @@ def test_densities_over_the_coordinate_are_used_where_they_are_the_whole_truth(
         assert difference == pytest.approx(torch.full((2,), gain).double())
 
 
+class KnowsItsEnergy:
+    """Normal(0, scale), its own energy off by ``gain`` on purpose, so that its use can be seen."""
+
+    def __init__(self, gain: float | None) -> None:
+        self.gain = gain
+
+    def __call__(self, scale: float = 1.0) -> None:
+        pyro.sample("x", dist.Normal(zero(), scale))
+
+    def potential_energy(self, position: dict[str, Tensor]) -> Tensor | None:
+        return None if self.gain is None else self.gain * position["x"].square()
+
+
+def test_a_model_that_knows_its_energy_is_asked_first() -> None:
+    target = PyroTarget(KnowsItsEnergy(3.0))
+    position = {"x": torch.tensor([1.0, -2.0, torch.inf]).double()}
+    energy, gradient = target.potential_and_gradient(position)
+    assert energy.tolist() == [3.0, 12.0, torch.inf]
+    assert gradient["x"].tolist() == [6.0, -12.0, 0.0]
+    assert target.potential_energy(position).tolist() == [3.0, 12.0, torch.inf]
+
+
+def test_the_trace_is_taken_where_the_model_does_not_know_or_something_has_changed_it() -> None:
+    knows = KnowsItsEnergy(3.0)
+    position = {"x": torch.tensor([1.0, -2.0]).double()}
+    for target, scale in (
+        (PyroTarget(KnowsItsEnergy(None)), 1.0),
+        (PyroTarget(knows, (2.0,)), 2.0),
+        (PyroTarget(knows, kwargs={"scale": 2.0}), 2.0),
+        (PyroTarget(poutine.condition(knows, data={})), 1.0),
+    ):
+        normal = -dist.Normal(zero(), scale).log_prob(position["x"])
+        assert target.potential_energy(position) == pytest.approx(normal)
+    whole = -dist.Normal(zero(), 2.0).log_prob(position["x"])
+    batched, _ = PyroTarget(knows).potential_and_gradient(position, {"scale": 2.0})
+    assert batched == pytest.approx(whole)
+
+
 # ----- models that do not broadcast -----
 
 
