@@ -14,8 +14,8 @@ MUTANTS = [
     Mutant(
         "Langevin noise is off by sqrt 2",
         "samplers/langevin.py",
-        "(2.0 * scale).sqrt()",
-        "(1.0 * scale).sqrt()",
+        "(2.0 * near).sqrt()",
+        "(1.0 * near).sqrt()",
         (EXACT,),
     ),
     Mutant(
