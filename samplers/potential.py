@@ -76,9 +76,7 @@ class PyroTarget:
         self.model = model
         self.args = tuple(args)
         self.kwargs = dict(kwargs or {})
-        # Of its class: wrappers of a model that change its density may copy what an instance has.
-        is_plain = not self.args and not self.kwargs and dtype is None
-        self._own_energy = getattr(type(model), "potential_energy", None) if is_plain else None
+        self._is_plain = not self.args and not self.kwargs and dtype is None
         first, second = (self._prior_trace(_CHECK_SEED + i) for i in range(2))
         self.sites = {
             name: traces.read_site(name, node, second.get(name), dtype)
@@ -179,12 +177,17 @@ class PyroTarget:
 
     # ----- inside -----
 
+    def _energy_that_the_model_knows(self, position: Position) -> Tensor | None:
+        # Asked of the class of the model that is there now: wrappers change its density, and may
+        # copy what an instance has.
+        known = getattr(type(self.model), "potential_energy", None)
+        return known(self.model, position) if known is not None and self._is_plain else None
+
     def _energy(self, position: Position, batch: Batch | None) -> Float[Tensor, " chain"]:
         """Minus the log joint, as it comes: possibly NaN."""
-        if self._own_energy is not None and not batch:
-            energy: Tensor | None = self._own_energy(self.model, position)
-            if energy is not None:
-                return energy
+        energy = self._energy_that_the_model_knows(position) if not batch else None
+        if energy is not None:
+            return energy
         values = self.constrain(position)
         if self.is_vectorized:
             return -self._log_joint_of_chains(values, batch, position)
