@@ -84,9 +84,9 @@ def render_mode(
 
 def nearest_views(context: Views, targets: Views) -> Pictures:
     """For every target view the photograph of the context camera that stands nearest."""
-    centres = [views.cameras.extrinsics[:, :3, 3].double() for views in (targets, context)]
-    nearest = torch.cdist(*centres).argmin(-1)
-    return photographs(context)[nearest.numpy()]
+    wanted, seen = (views.cameras.extrinsics[:, :3, 3].double() for views in (targets, context))
+    nearest = torch.cdist(wanted, seen).argmin(-1)
+    return np.asarray(photographs(context)[nearest.numpy()])
 
 
 def photographs(views: Views) -> Pictures:

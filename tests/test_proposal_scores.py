@@ -132,7 +132,8 @@ def test_lpips_is_averaged_over_views(views):
     found = proposal_scores.score_pictures(
         proposal_scores.photographs(views[2:]), views[2:], Lpips(lambda a, b: next(values), "")
     )
-    assert found == (math.inf, pytest.approx(1.0), 0.5)
+    assert (found.psnr, found.lpips) == (math.inf, 0.5)
+    assert found.ssim == pytest.approx(1.0)
 
 
 def test_without_targets_pictures_are_unknown(views):

@@ -19,6 +19,7 @@ def test_procedural_examples_are_the_scenes_of_their_seeds():
     assert torch.equal(found.context.images, views.images[:2])
     assert found.targets.names == ("target_0", "target_1")
     assert found.context.depths is not None
+    assert views.depths is not None
     assert torch.equal(found.context.depths, views.depths[:2])
 
 
