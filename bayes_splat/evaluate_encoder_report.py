@@ -40,7 +40,7 @@ class Row(NamedTuple):
         proposal: its name, or ``nearest_view`` for the copied photograph.
         targets: how many views were held out.
         psnr, ssim, lpips: means over target views.
-        abs_rel, delta, nll, outside, known: see ``proposal_scores.DepthScores``.
+        abs_rel, delta, nll, impossible, known: see ``proposal_scores.DepthScores``.
         inside, mass: see ``depth_metrics.Reliability``, a number a level.
         encode_seconds: from photographs to the proposal, weights read anew.
         render_seconds: a picture.
@@ -58,7 +58,7 @@ class Row(NamedTuple):
     abs_rel: float = UNKNOWN
     delta: float = UNKNOWN
     nll: float = UNKNOWN
-    outside: float = UNKNOWN
+    impossible: float = UNKNOWN
     known: float = UNKNOWN
     inside: tuple[float, ...] = _NO_LEVELS
     mass: tuple[float, ...] = _NO_LEVELS
@@ -115,7 +115,7 @@ def mean_row(rows: Sequence[Row]) -> Row:
     first = rows[0]._replace(example=f"{len(good)} of {len(rows)}", error="")
     means: dict[str, Any] = {
         name: _over(np.mean, [getattr(row, name) for row in good])
-        for name in ("psnr", "ssim", "lpips", "abs_rel", "delta", "nll", "outside", "known")
+        for name in ("psnr", "ssim", "lpips", "abs_rel", "delta", "nll", "impossible", "known")
     }
     levels: dict[str, Any] = {
         name: tuple(
@@ -204,9 +204,21 @@ def _compared(pairs: Sequence[tuple[Row, Row]]) -> list[str]:
     return parts
 
 
+def impossibilities(rows: Sequence[Row]) -> list[str]:
+    """Sentences: what NLL leaves out."""
+    means = [mean_row(group) for group in grouped(rows).values()]
+    return [
+        f"{row.source}: {row.proposal} holds {row.impossible:.3%} of the true depths for "
+        "impossible (density zero); NLL is that of the others."
+        for row in means
+        if row.impossible > 0
+    ]
+
+
 def summary(rows: Sequence[Row], notes: Sequence[str]) -> str:
     """Table, comparisons, notes and the first errors, as Markdown."""
-    parts = [markdown(rows), *([""] if notes else []), *comparisons(rows), *notes]
+    said = [*comparisons(rows), *impossibilities(rows), *notes]
+    parts = [markdown(rows), *([""] if said else []), *said]
     failed = [row for row in rows if row.error]
     if failed:
         parts += ["", f"{len(failed)} rows failed; each is in {TABLE} with its reason."]

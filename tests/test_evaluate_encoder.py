@@ -73,7 +73,7 @@ def test_everything_is_measured_and_written(tmp_path, data):
     assert 8 < sweep.psnr < 40
     assert 0 < sweep.abs_rel < 1
     assert 0 < sweep.delta <= 1
-    assert (sweep.known, sweep.outside) == (1.0, 0.0)
+    assert (sweep.known, sweep.impossible) == (1.0, 0.0)
     assert np.isfinite([sweep.ssim, sweep.nll, *sweep.inside, *sweep.mass]).all()
     assert min(sweep.encode_seconds, sweep.render_seconds) > 0
     assert sweep.peak_memory > 50
