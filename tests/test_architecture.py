@@ -22,7 +22,8 @@ PAGE = (  # from top to bottom; a room stands for all its modules
     ("cli",),
     ("cli_help",),
     ("compare", "evaluate_encoder", "inspect_proposal", "pipeline", "thermalize"),
-    ("evaluation", "inference", "predictions", "proposal_scores", "view_choice"),
+    ("evaluation", "held_out"),
+    ("inference", "predictions", "proposal_scores", "view_choice"),
     (
         "compare_config",
         "config",
@@ -39,6 +40,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "convergence",
         "depth_metrics",
         "diagnostics",
+        "discrepancy",
         "draw_arrays",
         "energy_meeting",
         "evaluate_encoder_figures",
