@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from bayes_splat.models.training_settings import TrainingSettings
-from bayes_splat.models.training_state import TrainingState, load_state, save_state
+from bayes_splat.models.training_state import load_state, save_state
 from bayes_splat.scenes.examples import Example
 
 Figures: TypeAlias = dict[str, float]
@@ -88,9 +88,7 @@ def train(
     state = state.to(accelerator.device)
     log = _Log(folder / "log.txt", hooks.tell, accelerator.is_main_process)
     per_step = settings.batch * accelerator.num_processes
-    source = examples(
-        state.step * per_step + accelerator.process_index, accelerator.num_processes
-    )
+    source = examples(state.step * per_step + accelerator.process_index, accelerator.num_processes)
     first = state.step * per_step + accelerator.process_index
     started = time.monotonic()
     while state.step < settings.steps:
@@ -118,7 +116,9 @@ def train(
             log.write(state.step, {"rate": rate, "seconds": seconds})
         if accelerator.is_main_process:
             if hooks.validate and (state.step % settings.validate_every == 0 or is_end):
-                found = hooks.validate(state.averaged(accelerator.unwrap_model(wrapped)), state.step)
+                found = hooks.validate(
+                    state.averaged(accelerator.unwrap_model(wrapped)), state.step
+                )
                 log.line(f"validation {state.step}: {_words(found)}")
             if state.step % settings.checkpoint_every == 0 or is_end:
                 save_state(folder, accelerator.unwrap_model(wrapped), optimizer, state)

@@ -117,7 +117,9 @@ def _recolored(
         images = images.mean(1, keepdim=True).expand_as(images)
     if generator.uniform() < 0.4:  # of every view by itself
         spread = 0.1 * generator.uniform()
-        gains = generator.normal(size=(len(images), 1)) + generator.normal(size=(len(images), 3)) / 3
+        gains = (
+            generator.normal(size=(len(images), 1)) + generator.normal(size=(len(images), 3)) / 3
+        )
         images = images * torch.from_numpy(np.exp(spread * gains)).float()[..., None, None]
     if generator.uniform() < 0.2:
         images = _blurred(images, float(generator.uniform(0.05, 0.3)))

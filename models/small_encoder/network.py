@@ -114,6 +114,4 @@ def _padded(views: Views) -> tuple[Tensor, Cameras]:
         return views.images, cameras
     images = F.pad(views.images, (0, right, 0, down), mode="replicate")
     shape = height + down, width + right
-    return images, Cameras(
-        cameras.extrinsics, cameras.intrinsics, cameras.near, cameras.far, shape
-    )
+    return images, Cameras(cameras.extrinsics, cameras.intrinsics, cameras.near, cameras.far, shape)

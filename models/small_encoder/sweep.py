@@ -66,6 +66,16 @@ def sweep(
     return Sweep(grid.view(*shape, 3), inside.view(shape))
 
 
+def seen_by_others(cameras: Cameras, num_planes: int = 32) -> list[Bool[Tensor, "height width"]]:
+    """For every view, which pixels fall into another picture at some depth of their range."""
+    planes = (torch.arange(num_planes, device=cameras.near.device) + 0.5) / num_planes
+    views = range(len(cameras))
+    return [
+        torch.stack([sweep(cameras, i, j, planes).inside.any(0) for j in views if j != i]).any(0)
+        for i in views
+    ]
+
+
 def _to_grid(camera: Cameras) -> Float[Tensor, "3 3"]:
     """Intrinsics of a single camera whose picture spans -1 to 1."""
     height, width = camera.image_shape
