@@ -142,10 +142,10 @@ def training_example(
         order = [0, 1, *(i for i in order if i > 1)]
     count = 3 if generator.uniform() < 0.1 else 2
     views = augmented(views, generator)
-    return Example(views[order[:count]], views[order[count:]])
+    return Example(f"train_{scene}", views[order[:count]], views[order[count:]])
 
 
 def validation_examples(count: int, folder: Path | None = None) -> list[Example]:
     """The same examples always, of scenes that training never sees; nothing is augmented."""
     scenes = [training_scene(number, "val", folder) for number in range(count)]
-    return [Example(views[:2], views[2:]) for views in scenes]
+    return [Example(f"val_{i}", views[:2], views[2:]) for i, views in enumerate(scenes)]
