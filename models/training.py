@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bayes_splat.models.training_settings import TrainingSettings
 from bayes_splat.models.training_state import load_state, save_state
 from bayes_splat.scenes.examples import Example
+from bayes_splat.types import Views
 
 Figures: TypeAlias = dict[str, float]
 
@@ -26,6 +27,8 @@ Objective: TypeAlias = Callable[[nn.Module, Example, torch.Generator], tuple[Ten
 
 Examples: TypeAlias = Callable[[int, int], Iterator[Example]]
 """(start, step) -> examples number start, start + step, ...; any data set in that form will do."""
+
+LOG = "log.txt"
 
 LEAST_RATE = 0.02
 """The last learning rate, as a share of the highest."""
@@ -79,14 +82,14 @@ def train(
         ModelError: the checkpoint is broken or of another network.
     """
     hooks = hooks or Hooks()
-    accelerator = Accelerator(mixed_precision=settings.precision)
+    accelerator = Accelerator(mixed_precision="bf16" if settings.precision == "bf16" else "no")
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     state = load_state(folder, model, optimizer)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     state = state.to(accelerator.device)
-    log = _Log(folder / "log.txt", hooks.tell, accelerator.is_main_process)
+    log = _Log(folder / LOG, hooks.tell, accelerator.is_main_process)
     per_step = settings.batch * accelerator.num_processes
     source = examples(state.step * per_step + accelerator.process_index, accelerator.num_processes)
     first = state.step * per_step + accelerator.process_index
@@ -100,6 +103,7 @@ def train(
             generator = torch.Generator().manual_seed(settings.seed + 1_000_003 * first)
             first += accelerator.num_processes
             is_last = place == settings.batch - 1
+            example = _moved(example, accelerator.device)
             with _together(accelerator, wrapped, is_last):
                 loss, figures = objective(wrapped, example, generator)
                 accelerator.backward(loss / settings.batch)
@@ -133,6 +137,14 @@ def train(
 def _together(accelerator: Accelerator, model: nn.Module, is_last: bool) -> Any:
     """Gradients of several processes are added up once a step."""
     return accelerator.accumulate(model) if is_last else accelerator.no_sync(model)
+
+
+def _moved(example: Example, device: torch.device) -> Example:
+    def there(views: Views) -> Views:
+        depths = None if views.depths is None else views.depths.to(device)
+        return Views(views.cameras.to(device), views.images.to(device), views.names, depths)
+
+    return example._replace(context=there(example.context), targets=there(example.targets))
 
 
 def _words(figures: Mapping[str, float]) -> str:

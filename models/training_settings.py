@@ -18,7 +18,9 @@ class TrainingSettings(Options):
     average: float = option(
         0.999, "decay of the moving average of weights, which is what is kept", at_least=0, below=1
     )
-    precision: str = option("no", "mixed precision of the network", choices=("no", "bf16", "fp16"))
+    precision: str = option(
+        "float32", "of the network's products; bf16: mixed", choices=("float32", "bf16")
+    )
     seed: int = option(0, "of weights and examples", at_least=0)
     log_every: int = option(50, "steps between lines of the log", at_least=1)
     validate_every: int = option(500, "steps between validations", at_least=1)

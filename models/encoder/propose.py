@@ -221,7 +221,7 @@ def _pixels(encoded: Encoded) -> _Pixels:
     ray_z = 1.0 / local.norm(dim=-1)
     own = frame.pose[:3, :3]
     turns = own @ border.orthonormal(context.extrinsics[0].double())[:, :3, :3]
-    views_turn = torch.from_numpy(Rotation.from_matrix(turns.numpy()).as_quat())
+    views_turn = torch.from_numpy(Rotation.from_matrix(turns.cpu().numpy()).as_quat()).to(turns)
     rotations = multiply_xyzw(
         per_pixel(views_turn), _crop(output.pixels.rotations, encoded).double()
     )
