@@ -55,14 +55,16 @@ def test_unit_of_the_scene_plays_no_part(encoder, scale):
 
 def test_axes_and_origin_of_the_world_play_no_part(encoder):
     views = helpers_small_encoder.scene()
-    turn = torch.eye(4)
-    turn[:3, :3] = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(3))).Q
+    views = replace(views, cameras=views.cameras.to(torch.float64))
+    generator = torch.Generator().manual_seed(3)
+    turn = torch.eye(4, dtype=torch.float64)
+    turn[:3, :3] = torch.linalg.qr(torch.randn(3, 3, generator=generator).double()).Q
     turn[:3, 3] = torch.tensor([3.0, -2.0, 5.0])
     poses = turn @ views.cameras.extrinsics
     moved = replace(views, cameras=replace(views.cameras, extrinsics=poses))
     # A pixel that leaves the other picture by a rounding error says something else.
     for a, b in zip(encoder(views), encoder(moved), strict=True):
-        assert (a - b).abs().quantile(0.99) < 0.05 * a.std()
+        assert (a - b).abs().quantile(0.99) < 0.01 * a.std()
 
 
 def test_true_depths_are_not_looked_at(encoder):
