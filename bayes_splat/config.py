@@ -39,7 +39,7 @@ class RendererConfig(Options):
 
 
 GROUPS: dict[str, dict[str, type[Options]]] = {
-    "proposal": {"plane_sweep": PlaneSweepConfig, "encoder": EncoderConfig},
+    "proposal": {"encoder": EncoderConfig, "plane_sweep": PlaneSweepConfig},
     "model": {"default": ModelConfig},
     "sampler": SAMPLERS,
     "renderer": {
@@ -121,7 +121,7 @@ class RunConfig(Options):
     )
     out: str | None = option(None, "folder for the results; null: outputs/<scene>-<date>-<time>")
 
-    proposal: PlaneSweepConfig | EncoderConfig = field(default_factory=PlaneSweepConfig)
+    proposal: EncoderConfig | PlaneSweepConfig = field(default_factory=EncoderConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     sampler: Sampler = field(default_factory=GibbsConfig)
     renderer: RendererConfig = field(default_factory=RendererConfig)

@@ -9,16 +9,19 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
+from bayes_splat.errors import ConfigError
 from bayes_splat.models.training_settings import TrainingSettings
 from bayes_splat.models.training_state import load_state, save_state
 from bayes_splat.scenes.examples import Example
 from bayes_splat.types import Views
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 Figures: TypeAlias = dict[str, float]
 
@@ -79,10 +82,11 @@ def train(
         A copy of the network with averaged weights.
 
     Raises:
+        ConfigError: Accelerate is not installed.
         ModelError: the checkpoint is broken or of another network.
     """
     hooks = hooks or Hooks()
-    accelerator = Accelerator(mixed_precision="bf16" if settings.precision == "bf16" else "no")
+    accelerator = _accelerator(settings.precision)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -134,7 +138,18 @@ def train(
     return state.averaged(accelerator.unwrap_model(wrapped))
 
 
-def _together(accelerator: Accelerator, model: nn.Module, is_last: bool) -> Any:
+def _accelerator(precision: str) -> "Accelerator":
+    try:
+        from accelerate import Accelerator
+    except ImportError as error:
+        raise ConfigError(
+            "training needs Hugging Face's Accelerate; install it with "
+            "pip install 'bayes-splat[train]'"
+        ) from error
+    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no")
+
+
+def _together(accelerator: "Accelerator", model: nn.Module, is_last: bool) -> Any:
     """Gradients of several processes are added up once a step."""
     return accelerator.accumulate(model) if is_last else accelerator.no_sync(model)
 

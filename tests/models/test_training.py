@@ -1,5 +1,6 @@
 import itertools
 import math
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bayes_splat.errors import ConfigError
 from bayes_splat.models import training
 from bayes_splat.models.small_encoder.network import SmallEncoder
 from bayes_splat.models.small_encoder.objective import SmallObjective
@@ -120,3 +122,9 @@ def test_the_rate_rises_and_falls():
     assert rates[60] == pytest.approx(0.5 * (0.02 + 0.98 * 0.5))
     assert rates[110] == pytest.approx(0.01)
     assert all(math.isfinite(rate) for rate in rates)
+
+
+def test_without_accelerate_the_remedy_is_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(ConfigError, match=r"pip install 'bayes-splat\[train\]'"):
+        run(tmp_path)
