@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 
 from bayes_splat import __version__, compare_config, config, inspect_config, thermalize_config
 from bayes_splat.errors import BayesSplatError, ConfigError
+from bayes_splat.evaluation import config as evaluate_config
 from bayes_splat.options import Options, describe
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         command: Callable[[Sequence[str]], int] = arguments.command
         with _terminate_as_interrupt():
-            return command(arguments.overrides)
+            return command([*arguments.overrides, *(getattr(arguments, "flags", None) or ())])
     except SystemExit:  # argparse has printed --help or --version
         return DONE
     except BayesSplatError as error:
@@ -180,6 +181,16 @@ def _inspect(overrides: Sequence[str]) -> int:
     return DONE
 
 
+def _evaluate(overrides: Sequence[str]) -> int:
+    plan = evaluate_config.compose_evaluate(overrides)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat.evaluation import run
+
+    found = run.evaluate(plan, tell=lambda text: print(text, file=sys.stderr, flush=True))
+    print(found.text)
+    return INTERRUPTED if found.is_interrupted else DONE
+
+
 class _Parser(argparse.ArgumentParser):
     """Mistakes become our errors, so that they too are one sentence."""
 
@@ -249,7 +260,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     inspected.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
     inspected.set_defaults(command=_inspect)
+    evaluated = commands.add_parser(
+        "evaluate",
+        help="is the uncertainty right, and is it better than that of other methods",
+        description="Methods and baselines on the same scenes, Gaussians and renderer, judged on "
+        "target views: metrics, calibration, figures and a summary.",
+        epilog=_evaluate_explanation(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evaluated.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    evaluated.add_argument(
+        "--multirun",
+        dest="flags",
+        action="append_const",
+        const="multirun=true",
+        help="scene= and split= hold lists: scene=fox,fern",
+    )
+    evaluated.set_defaults(command=_evaluate)
     return parser
+
+
+def _evaluate_explanation() -> str:
+    parts = [
+        "options of evaluate, written key=value (here with their defaults):",
+        _options(evaluate_config.EvaluateConfig),
+        _paragraph(evaluate_config.OTHERS, 2),
+        evaluate_config.EXAMPLES,
+    ]
+    return "\n".join(parts)
 
 
 def _inspect_explanation() -> str:

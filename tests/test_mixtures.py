@@ -24,7 +24,9 @@ def test_moments_by_hand():
 
 def test_scores_of_one_normal_by_hand():
     means, stds, observed = np.zeros((1, 3)), np.ones((1, 1)), np.array([0.0, 1.0, np.nan])
-    np.testing.assert_allclose(mixtures.pit(means, stds, observed), [0.5, 0.8413447460685429, np.nan])
+    np.testing.assert_allclose(
+        mixtures.pit(means, stds, observed), [0.5, 0.8413447460685429, np.nan]
+    )
     log = 0.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(mixtures.nll(means, stds, observed), [log, log + 0.5, np.nan])
     # 2 phi(0) - 1 / sqrt(pi) at the mean of a standard Normal (Gneiting and Raftery 2007, eq. 21)

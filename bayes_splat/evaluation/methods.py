@@ -198,11 +198,13 @@ BASELINES: dict[str, Method] = {
     "appearance": appearance,
 }
 
-METHODS: dict[str, Method] = BASELINES | {name: sampler for name in GROUPS["sampler"]}
+METHODS: dict[str, Method] = BASELINES | dict.fromkeys(GROUPS["sampler"], sampler)
 """What ``methods=`` may name."""
 
 
-def information(model: SplatModel, position: Position, sites: tuple[str, ...], seed: int) -> Position:
+def information(
+    model: SplatModel, position: Position, sites: tuple[str, ...], seed: int
+) -> Position:
     """Diagonal of the Fisher information plus the prior's curvature, [chain, ...] a site.
 
     Of ``sites`` it is estimated from the pictures; 2n of the log of a noise scale that n colours

@@ -20,7 +20,9 @@ _RANGE = (math.log(0.02), math.log(50.0))
 _LEAST_ALPHA = 0.5
 
 
-def own_views(model: SplatModel, draws: Draws, max_components: int) -> tuple[Predictive, np.ndarray]:
+def own_views(
+    model: SplatModel, draws: Draws, max_components: int
+) -> tuple[Predictive, np.ndarray]:
     """The context views as rendered, and their photographs.
 
     The Gaussians were born at these very pixels: a scale fitted here knows nothing of how much
@@ -95,9 +97,7 @@ def _minimum(energy: Callable[[float], float], unit: float = 1.0) -> float:
     return float(unit * math.exp(found.x))
 
 
-def _thinned(
-    record: Predictive, observed: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _thinned(record: Predictive, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Evenly spread numbers that have an observation: [draw number], the same, [number]."""
     flat = np.asarray(observed, dtype=np.float64).reshape(-1)
     known = np.flatnonzero(~np.isnan(flat))

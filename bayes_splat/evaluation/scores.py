@@ -1,0 +1,200 @@
+"""The numbers of one method on one view, or on all views of a scene together."""
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Float
+from skimage.metrics import structural_similarity
+
+from bayes_splat import calibration_metrics, metrics, mixtures
+from bayes_splat.evaluation.predictive import Predictive
+from bayes_splat.uncertainty import combine_channels
+
+Scores: TypeAlias = dict[str, float]
+"""A number each; NaN where it cannot be said."""
+
+COVERAGES = (50, 80, 90, 95)
+"""Central intervals whose coverage is reported, per cent."""
+
+_WIDTH_LEVEL = 0.9
+_SURFACE = 0.5  # alpha above which a pixel shows a surface
+_SSIM_WINDOW = 11  # pixels, of a Gaussian with standard deviation 1.5
+
+
+class Truth(NamedTuple):
+    """What target views really show.
+
+    Attributes:
+        colors: photographs in [0, 1].
+        depths: camera z, scene units; NaN where unknown.
+        is_outside, is_never_seen: see ``seen``.
+    """
+
+    colors: Float[np.ndarray, "view height width 3"]
+    depths: Float[np.ndarray, "view height width"]
+    is_outside: Bool[np.ndarray, "view height width"]
+    is_never_seen: Bool[np.ndarray, "view height width"]
+
+    def view(self, index: int) -> "Truth":
+        """One view of it."""
+        return Truth(*(values[index : index + 1] for values in self))
+
+
+class Maps(NamedTuple):
+    """Pixel by pixel, what scores and figures are made of.
+
+    Attributes:
+        mean, spread, std: of the mixture: its mean, the epistemic part of its standard deviation,
+            and all of it.
+        pit, nll, crps: at the photograph.
+        low, median, high: 5, 50 and 95 % quantiles.
+        depth_mean, depth_std: of the mixture of depths.
+        depth_pit, depth_nll: at the true depth.
+        alphas: mean accumulated opacity.
+    """
+
+    mean: Float[np.ndarray, "view height width 3"]
+    spread: Float[np.ndarray, "view height width 3"]
+    std: Float[np.ndarray, "view height width 3"]
+    pit: Float[np.ndarray, "view height width 3"]
+    nll: Float[np.ndarray, "view height width 3"]
+    crps: Float[np.ndarray, "view height width 3"]
+    low: Float[np.ndarray, "view height width 3"]
+    median: Float[np.ndarray, "view height width 3"]
+    high: Float[np.ndarray, "view height width 3"]
+    depth_mean: Float[np.ndarray, "view height width"]
+    depth_std: Float[np.ndarray, "view height width"]
+    depth_pit: Float[np.ndarray, "view height width"]
+    depth_nll: Float[np.ndarray, "view height width"]
+    alphas: Float[np.ndarray, "view height width"]
+
+    def view(self, index: int) -> "Maps":
+        """One view of them."""
+        return Maps(*(values[index : index + 1] for values in self))
+
+
+def maps(record: Predictive, truth: Truth) -> Maps:
+    """Evaluate the mixture everywhere."""
+    means, stds, colors = record.means, record.stds, truth.colors
+    tails = 0.5 * (1 - _WIDTH_LEVEL)
+    low, median, high = mixtures.quantiles(means, stds, (tails, 0.5, 1 - tails))
+    depth_stds = np.where(np.isnan(record.depth_stds), 1, record.depth_stds)
+    return Maps(
+        mean=mixtures.mean(means),
+        spread=mixtures.spread(means),
+        std=mixtures.std(means, stds),
+        pit=mixtures.pit(means, stds, colors),
+        nll=mixtures.nll(means, stds, colors),
+        crps=mixtures.crps(means, stds, colors),
+        low=low,
+        median=median,
+        high=high,
+        depth_mean=mixtures.mean(record.depths),
+        depth_std=mixtures.std(record.depths, depth_stds),
+        depth_pit=mixtures.pit(record.depths, depth_stds, truth.depths),
+        depth_nll=mixtures.nll(record.depths, depth_stds, truth.depths),
+        alphas=record.alphas.astype(np.float64),
+    )
+
+
+def score(found: Maps, truth: Truth) -> Scores:
+    """All numbers over the views given.
+
+    Errors and standard deviations of a pixel are means, and root mean squares, over its channels.
+    """
+    return {
+        **_picture(found, truth),
+        **_ranking(found, truth),
+        **_intervals(found, truth),
+        **_unseen(found, truth),
+        **_depth(found, truth),
+    }
+
+
+def _picture(found: Maps, truth: Truth) -> Scores:
+    pairs = list(zip(found.mean, truth.colors, strict=True))
+    is_large = min(found.mean.shape[1:3]) >= _SSIM_WINDOW
+    return {
+        "psnr": metrics.psnr(found.mean, truth.colors),
+        "ssim": float(np.mean([_ssim(a, b) for a, b in pairs])) if is_large else float("nan"),
+        "mae": float(np.nanmean(np.abs(found.mean - truth.colors))),
+        "nll": float(np.nanmean(found.nll)),
+        "crps": float(np.nanmean(found.crps)),
+    }
+
+
+def _ssim(image: np.ndarray, truth: np.ndarray) -> float:
+    """Structural similarity (Wang et al. 2004), Gaussian window, as pixelSplat evaluates it."""
+    similarity = structural_similarity(
+        np.clip(image, 0, 1),
+        truth,
+        win_size=_SSIM_WINDOW,
+        gaussian_weights=True,
+        channel_axis=-1,
+        data_range=1.0,
+    )
+    return float(similarity)
+
+
+def _ranking(found: Maps, truth: Truth) -> Scores:
+    error = np.abs(found.mean - truth.colors).mean(-1)
+    std, spread = combine_channels(found.std), combine_channels(found.spread)
+    on_surface = np.where(found.alphas > _SURFACE, error, np.nan)
+    return {
+        "ause_mae": metrics.ause(error, std),
+        "random_ause_mae": metrics.random_ause(error),
+        "ause_rmse": metrics.ause(error, std, "rmse"),
+        "random_ause_rmse": metrics.random_ause(error, "rmse"),
+        "spearman": metrics.spearman(error, std),
+        "spearman_surface": metrics.spearman(on_surface, std),
+        "explained_share": calibration_metrics.explained_share(
+            spread, combine_channels(found.mean - truth.colors)
+        ),
+    }
+
+
+def _intervals(found: Maps, truth: Truth) -> Scores:
+    inside = calibration_metrics.is_inside(found.pit, _WIDTH_LEVEL)
+    width = calibration_metrics.width_at_coverage(
+        found.low, found.median, found.high, truth.colors, _WIDTH_LEVEL
+    )
+    constant = calibration_metrics.constant_width(found.median, truth.colors, _WIDTH_LEVEL)
+    return {
+        **{f"coverage_{n}": metrics.coverage_from_pit(found.pit, n / 100) for n in COVERAGES},
+        "ece": metrics.expected_calibration_error(found.pit),
+        "patch_coverage_90": calibration_metrics.event_coverage(inside),
+        "view_coverage_90": calibration_metrics.event_coverage(inside, region=None),
+        "width_90": float(np.nanmean(found.high - found.low)),
+        "matched_width_90": width,
+        "relative_width_90": width / constant if constant > 0 else float("nan"),
+    }
+
+
+def _unseen(found: Maps, truth: Truth) -> Scores:
+    std = combine_channels(found.std)
+    return {
+        "outside_pixels": float(truth.is_outside.sum()),
+        "auroc_outside": calibration_metrics.auroc(std, truth.is_outside),
+        "never_seen_pixels": float(truth.is_never_seen.sum()),
+        "auroc_never_seen": calibration_metrics.auroc(std, truth.is_never_seen),
+    }
+
+
+def _depth(found: Maps, truth: Truth) -> Scores:
+    names = (
+        *("depth_abs_rel", "depth_inliers", "depth_ause", "random_depth_ause", "depth_spearman"),
+        *("depth_coverage_90", "depth_nll"),
+    )
+    if np.isnan(found.depth_nll).all():
+        return dict.fromkeys(names, float("nan"))
+    error = np.abs(found.depth_mean - truth.depths)
+    numbers = (
+        metrics.absolute_relative_error(found.depth_mean, truth.depths),
+        metrics.depth_inliers(found.depth_mean, truth.depths),
+        metrics.ause(error, found.depth_std),
+        metrics.random_ause(np.where(np.isnan(found.depth_std), np.nan, error)),
+        metrics.spearman(error, found.depth_std),
+        metrics.coverage_from_pit(found.depth_pit, 0.9),
+        float(np.nanmean(found.depth_nll)),
+    )
+    return dict(zip(names, numbers, strict=True))
