@@ -43,7 +43,7 @@ def std(
     known = np.isfinite(means)
     noise = np.where(known, np.square(stds), 0).sum(0, dtype=np.float64)
     noise /= np.maximum(known.sum(0), 1)
-    return np.sqrt(np.square(spread(means)) + noise)
+    return np.asarray(np.sqrt(np.square(spread(means)) + noise))
 
 
 def pit(
@@ -147,4 +147,6 @@ def _crps(means: Tensor, stds: Tensor, observed: Tensor, weights: Tensor) -> Ten
 def _mean_absolute(mean: Tensor, std: Tensor) -> Tensor:
     """E|X| for X ~ Normal(mean, std^2)."""
     z = mean / (std * math.sqrt(2.0))
-    return mean * torch.erf(z) + std * math.sqrt(2.0 / math.pi) * torch.exp(-z.square())
+    found: Tensor = std * math.sqrt(2.0 / math.pi) * torch.exp(-z.square())
+    found = found + mean * torch.erf(z)
+    return found

@@ -33,6 +33,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
     (
         "arviz_bridge",
         "calibration",
+        "calibration_metrics",
         "compare_report",
         "convergence",
         "diagnostics",
@@ -41,6 +42,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "export",
         "files",
         "metrics",
+        "mixtures",
         "proposal_figures",
         "report",
         "results",
@@ -60,8 +62,21 @@ FOUNDATION = {"torch", "jaxtyping"}  # all that the lowest row may import from o
 ONLY_IN = {  # library -> the modules that may import it
     "arviz": {"arviz_bridge", "diagnostics", "results"},
     "hydra": {"config", "cli"},
-    "omegaconf": {"config", "cli", "compare_config", "inspect_config", "thermalize_config"},
-    "matplotlib": {"compare_report", "proposal_figures", "report", "thermalize_report"},
+    "omegaconf": {
+        "config",
+        "cli",
+        "compare_config",
+        "evaluation",
+        "inspect_config",
+        "thermalize_config",
+    },
+    "matplotlib": {
+        "compare_report",
+        "evaluation",
+        "proposal_figures",
+        "report",
+        "thermalize_report",
+    },
     "rich": {"progress"},
     "gsplat": {"rendering"},
 }

@@ -73,10 +73,10 @@ class EvaluateConfig(Options):
         128, "draws that make up the predictive mixture", at_least=1, at_most=_MANY
     )
     scale_from: str = option(
-        "cross",
-        "context pixels that one scale of each method is fitted on: cross: every context view "
-        "predicted from the Gaussians of the others; own: as rendered",
-        choices=("cross", "own"),
+        "own",
+        "context pixels that one scale of each method is fitted on: own: as rendered; cross: every "
+        "context view predicted from the Gaussians of the others",
+        choices=("own", "cross"),
     )
     out: str = option("outputs/evaluate", "folder for tables, figures and results; done work stays")
 
@@ -207,10 +207,10 @@ def _sorted(
         if not equals:
             raise ConfigError(f"{text!r} is not an option; write key=value, as in chains=2")
         if key in entries:
-            own[key] = value if entries[key].is_free_text else _parsed(value)
+            found = value if entries[key].is_free_text else _parsed(value)
             if entries[key].is_list_of_text:
-                found = own[key] if isinstance(own[key], list) else [value]
-                own[key] = [str(item) for item in found]  # type: ignore[union-attr]
+                found = [str(one) for one in (found if isinstance(found, list) else [value])]
+            own[key] = found
         elif slash:
             single.append((owner, f"{rest}={value}"))
         elif key in NOT_HERE or section == "sampler":

@@ -56,4 +56,5 @@ def curves(found: Maps, truth: Truth) -> Curves:
 def _mean(curves_of_views: list[np.ndarray]) -> list[float]:
     if not curves_of_views:
         return [float("nan")] * len(metrics.FRACTIONS)
-    return [float(value) for value in np.round(np.mean(curves_of_views, axis=0), 6)]
+    mean = np.asarray(np.mean(curves_of_views, axis=0))
+    return [round(float(value), 6) for value in mean]

@@ -16,6 +16,7 @@ from bayes_splat.uncertainty import combine_channels
 
 _ACROSS = 4  # scatter plots in a row
 _BINS = 12
+_LEAST = 1e-3  # errors below are drawn there: a quarter of a step of 8 bits
 
 
 def sparsification(curves: Mapping[str, Curves]) -> Figure:
@@ -65,17 +66,22 @@ def reliability(raw: Mapping[str, Curves], scaled: Mapping[str, Curves]) -> Figu
 
 
 def scatter(curves: Mapping[str, Curves]) -> Figure:
-    """Absolute error against predicted standard deviation, with the mean error in bins of it."""
+    """Absolute error against predicted standard deviation, and the mean error in bins of it.
+
+    Dashed: the mean error of a Normal of that standard deviation.
+    """
     down = -(-len(curves) // _ACROSS)
     across = min(_ACROSS, len(curves))
     figure = Figure(figsize=(3.0 * across + 0.3, 2.9 * down + 0.3), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
-    every = np.concatenate([_points(found) for found in curves.values()])
-    most_std, most_error = (max(float(np.quantile(x, 0.995)), 1e-3) for x in every.T)
+    every = np.maximum(np.concatenate([_points(found) for found in curves.values()]), _LEAST)
+    ends = [np.quantile(x, (0.005, 0.998)) * (0.8, 1.25) for x in every.T]
     for axes, (name, color) in zip(grid, _colors(curves).items(), strict=False):
         _draw_points(axes, _points(curves[name]), color, name)
-        axes.set_xlim(0, most_std)
-        axes.set_ylim(0, most_error)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.set_xlim(*ends[0])
+        axes.set_ylim(*ends[1])
     for axes in grid[len(curves) :]:
         axes.set_axis_off()
     figure.supxlabel("predicted standard deviation of colour (0-1)", fontsize=9)
@@ -117,7 +123,8 @@ def panel(
         grid[i, 0].set_ylabel(f"{key}\n{decibel:.2f} dB", fontsize=9)
     shown = grid[0, 3].images[0]
     extend = report.open_ends(every, scale)
-    figure.colorbar(shown, ax=grid[:, 2:].ravel().tolist(), extend=extend, label="colour (0-1)")
+    axes = grid[:, 2:].ravel().tolist()
+    figure.colorbar(shown, ax=axes, extend=extend, label="colour (0-1)", aspect=40, fraction=0.06)
     figure.suptitle(name, fontsize=10)
     return figure
 
@@ -149,8 +156,10 @@ def _draw(axes: Axes, item: Map, is_titled: bool) -> None:
 
 def _draw_points(axes: Axes, points: np.ndarray, color: str, name: str) -> None:
     std, error = points.T
-    axes.plot([0, 1], [0, np.sqrt(2 / np.pi)], color="0.5", linewidth=0.8, linestyle="--")
-    axes.scatter(std, error, s=2, alpha=0.2, color=color, linewidths=0, rasterized=True)
+    axes.plot([1e-4, 1], [8e-5, 0.8], color="0.5", linewidth=0.8, linestyle="--")
+    axes.scatter(
+        std, np.maximum(error, _LEAST), s=2, alpha=0.2, color=color, linewidths=0, rasterized=True
+    )
     order = np.argsort(std, kind="stable")
     if len(points) >= _BINS:
         parts = np.array_split(order, _BINS)

@@ -60,7 +60,10 @@ def prepare(task: Task, views: Views) -> Target:
         depths = views.depths.double().numpy()
     found = seen.find(task.model, views)
     colors = views.images.movedim(1, -1).double().numpy()
-    return Target(views, Truth(colors, depths, found.is_outside, found.is_never_seen), found)
+    cameras = task.context.cameras
+    depth_range = float(cameras.far.max() - cameras.near.min())
+    truth = Truth(colors, depths, found.is_outside, found.is_never_seen, depth_range)
+    return Target(views, truth, found)
 
 
 def judge(task: Task, method: Method, target: Target, scale_from: str) -> Judged:

@@ -26,7 +26,7 @@ from bayes_splat.models.tile_blocks import TileBlocks
 from bayes_splat.rendering.renderer import CountingRenderer, RenderCount, make_renderer
 from bayes_splat.samplers import sampling
 from bayes_splat.samplers.base import Position
-from bayes_splat.samplers.failures import FailurePolicy
+from bayes_splat.samplers.failures import Action, FailurePolicy
 from bayes_splat.samplers.gibbs import Gibbs
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
@@ -185,7 +185,7 @@ def sampler(task: Task) -> Fitted:
         seed=config.seed,
         time_limit=config.time_limit,
         sampling_limit=config.sampling_limit,
-        on_failure=FailurePolicy(cast("sampling.Any", config.on_failure)),
+        on_failure=FailurePolicy(cast(Action, config.on_failure)),
     )
     return Fitted(task.model, _not_empty(draws), has_chains=True)
 

@@ -41,7 +41,7 @@ class Evaluation(NamedTuple):
     """What an evaluation came to.
 
     Attributes:
-        text: the summary's tables and where everything lies.
+        text: a short table and where everything lies.
         views, scenes: rows.
         is_interrupted: stopped before its end; what was done is in the tables.
     """
@@ -214,15 +214,13 @@ def _write_curves(folder: Path, raw: dict[str, Curves], scaled: dict[str, Curves
 
 def _finish(options: EvaluateConfig, folders: Sequence[Path], is_interrupted: bool) -> Evaluation:
     """Tables and figures of all scenes together."""
-    views, scenes, text = _write_page(options, folders)
+    views, scenes = _write_page(options, folders)
     out = Path(options.out)
     where = f"Tables and figures lie in {out}; {out / 'summary.html'} shows them together"
-    return Evaluation(f"{text}\n{where}", views, scenes, is_interrupted)
+    return Evaluation(f"{summary.short(views)}\n\n{where}", views, scenes, is_interrupted)
 
 
-def _write_page(
-    options: EvaluateConfig, folders: Sequence[Path]
-) -> tuple[list[Row], list[Row], str]:
+def _write_page(options: EvaluateConfig, folders: Sequence[Path]) -> tuple[list[Row], list[Row]]:
     out = Path(options.out)
     views = [row for folder in folders for row in tables.read_csv(folder / VIEWS)]
     scenes = [row for folder in folders for row in tables.read_csv(folder / SCENES)]
@@ -239,7 +237,7 @@ def _write_page(
     for file, content in (("summary.md", text), ("summary.html", summary.as_html(text))):
         with atomic_path(out / file) as partial:
             partial.write_text(content, encoding="utf-8")
-    return views, scenes, text
+    return views, scenes
 
 
 def _mean_curves(folders: Sequence[Path]) -> tuple[dict[str, Curves], dict[str, Curves]]:

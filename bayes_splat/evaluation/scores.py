@@ -16,6 +16,10 @@ Scores: TypeAlias = dict[str, float]
 COVERAGES = (50, 80, 90, 95)
 """Central intervals whose coverage is reported, per cent."""
 
+STRAYS = 0.01
+"""Share of a uniform distribution over the range of depths in the density of ``depth_nll``: depths
+are wrong by whole surfaces, and one such pixel would otherwise rule the mean."""
+
 _WIDTH_LEVEL = 0.9
 _SURFACE = 0.5  # alpha above which a pixel shows a surface
 _SSIM_WINDOW = 11  # pixels, of a Gaussian with standard deviation 1.5
@@ -28,16 +32,25 @@ class Truth(NamedTuple):
         colors: photographs in [0, 1].
         depths: camera z, scene units; NaN where unknown.
         is_outside, is_never_seen: see ``seen``.
+        depth_range: far minus near, scene units.
     """
 
     colors: Float[np.ndarray, "view height width 3"]
     depths: Float[np.ndarray, "view height width"]
     is_outside: Bool[np.ndarray, "view height width"]
     is_never_seen: Bool[np.ndarray, "view height width"]
+    depth_range: float
 
     def view(self, index: int) -> "Truth":
         """One view of it."""
-        return Truth(*(values[index : index + 1] for values in self))
+        part = slice(index, index + 1)
+        return Truth(
+            colors=self.colors[part],
+            depths=self.depths[part],
+            is_outside=self.is_outside[part],
+            is_never_seen=self.is_never_seen[part],
+            depth_range=self.depth_range,
+        )
 
 
 class Maps(NamedTuple):
@@ -49,7 +62,7 @@ class Maps(NamedTuple):
         pit, nll, crps: at the photograph.
         low, median, high: 5, 50 and 95 % quantiles.
         depth_mean, depth_std: of the mixture of depths.
-        depth_pit, depth_nll: at the true depth.
+        depth_pit, depth_nll: at the true depth, the latter with ``STRAYS``.
         alphas: mean accumulated opacity.
     """
 
@@ -92,7 +105,9 @@ def maps(record: Predictive, truth: Truth) -> Maps:
         depth_mean=mixtures.mean(record.depths),
         depth_std=mixtures.std(record.depths, depth_stds),
         depth_pit=mixtures.pit(record.depths, depth_stds, truth.depths),
-        depth_nll=mixtures.nll(record.depths, depth_stds, truth.depths),
+        depth_nll=_with_strays(
+            mixtures.nll(record.depths, depth_stds, truth.depths), truth.depth_range
+        ),
         alphas=record.alphas.astype(np.float64),
     )
 
@@ -109,6 +124,12 @@ def score(found: Maps, truth: Truth) -> Scores:
         **_unseen(found, truth),
         **_depth(found, truth),
     }
+
+
+def _with_strays(nll: np.ndarray, depth_range: float) -> np.ndarray:
+    """Minus the log density once a small share of it is spread over all depths."""
+    uniform = np.log(STRAYS / depth_range)
+    return np.asarray(-np.logaddexp(np.log1p(-STRAYS) - nll, uniform))
 
 
 def _picture(found: Maps, truth: Truth) -> Scores:

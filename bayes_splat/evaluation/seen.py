@@ -6,9 +6,9 @@ Two definitions, reported side by side:
   Needs no depth; such a pixel has certainly never been seen.
 - *never seen*: outside, or hidden from every context view, or without a surface. Where the target
   has true depth, its point is projected into the context views; it is seen by a view if it falls
-  inside the picture and, where that view has true depth too, not behind it. Without true depth a
-  pixel counts as seen if the Gaussians of the proposal's mode cover it (alpha at least one half),
-  the same for every method.
+  inside the picture and, where that view has true depth too, not behind it and its neighbours.
+  Without true depth a pixel counts as seen if the Gaussians of the proposal's mode cover it (alpha
+  at least one half), the same for every method.
 """
 
 from typing import NamedTuple
@@ -117,9 +117,18 @@ def _seen_at(
         row = pixel[..., 1].nan_to_num().long().clamp(0, height - 1)
         column = pixel[..., 0].nan_to_num().long().clamp(0, width - 1)
         view = torch.arange(len(context))[:, None]
-        shown = context.depths.double()[view, row, column]
-        inside &= ~(z > _BEHIND * shown)  # an unknown depth hides nothing
+        shown = _farthest_nearby(context.depths.double())[view, row, column]
+        inside &= ~(z > _BEHIND * shown)
     return inside.any(0).reshape(depth.shape)
+
+
+def _farthest_nearby(depths: Float[Tensor, "view height width"]) -> Tensor:
+    """The greatest depth of 3 x 3 pixels, so that a point at an edge is not hidden by rounding.
+
+    An unknown depth hides nothing.
+    """
+    known = depths.where(depths.isfinite(), torch.inf)
+    return torch.nn.functional.max_pool2d(known, 3, stride=1, padding=1)
 
 
 @torch.no_grad()

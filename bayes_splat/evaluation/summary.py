@@ -102,6 +102,16 @@ def markdown(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def short(views: Sequence[Row]) -> str:
+    """What fits a terminal: means over target views, raw."""
+    raw = [row for row in views if row["scaling"] == "raw"]
+    chosen = {"psnr", "nll", "crps", "ause_mae", "coverage_90", "ece", "relative_width_90"}
+    columns = [one for one in (*METRICS, *CALIBRATION, *COST[:1]) if one[0] in chosen | {"seconds"}]
+    names = {"coverage_90": "90 % covers", "relative_width_90": "relative width"}
+    headed = [(key, names.get(key, heading), digits) for key, heading, digits in columns]
+    return "\n\n".join([_table(raw, headed, _plain), *_failures(raw)[1:]])
+
+
 def as_html(text: str) -> str:
     """The page of ``markdown`` for browsers: headings, tables, pictures and paragraphs."""
     body = [_block(block) for block in text.strip().split("\n\n")]
@@ -198,9 +208,9 @@ def _failures(rows: Sequence[Row]) -> list[str]:
 
 
 def _with_interval(found: Interval, digits: int) -> str:
-    if not found.count:
+    if not found.size:
         return "-"
-    if found.count == 1:
+    if found.size == 1:
         return _digits(found.mean, digits)
     ends = f"{found.low:.{digits}f}, {found.high:.{digits}f}"
     return f"{_digits(found.mean, digits)} [{ends}]"

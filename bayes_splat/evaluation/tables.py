@@ -26,7 +26,7 @@ class Interval(NamedTuple):
     mean: float
     low: float
     high: float
-    count: int
+    size: int
 
 
 class Duel(NamedTuple):
@@ -102,7 +102,7 @@ def values(rows: Iterable[Row], method: str, scaling: str, column: str) -> np.nd
             if row["method"] == method and row["scaling"] == scaling
         ]
     )
-    return found[~np.isnan(found)]
+    return np.asarray(found[~np.isnan(found)])
 
 
 def bootstrap(numbers: np.ndarray, seed: int = 0) -> Interval:
