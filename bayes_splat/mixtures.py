@@ -125,7 +125,8 @@ def _map(
 
 
 def _pit(means: Tensor, stds: Tensor, observed: Tensor, weights: Tensor) -> Tensor:
-    return (weights * torch.special.ndtr((observed - means) / stds)).sum(0)
+    below: Tensor = torch.special.ndtr((observed - means) / stds)
+    return (weights * below).sum(0)
 
 
 def _nll(means: Tensor, stds: Tensor, observed: Tensor, weights: Tensor) -> Tensor:
@@ -147,6 +148,4 @@ def _crps(means: Tensor, stds: Tensor, observed: Tensor, weights: Tensor) -> Ten
 def _mean_absolute(mean: Tensor, std: Tensor) -> Tensor:
     """E|X| for X ~ Normal(mean, std^2)."""
     z = mean / (std * math.sqrt(2.0))
-    found: Tensor = std * math.sqrt(2.0 / math.pi) * torch.exp(-z.square())
-    found = found + mean * torch.erf(z)
-    return found
+    return mean * torch.erf(z) + std * math.sqrt(2.0 / math.pi) * torch.exp(-z.square())

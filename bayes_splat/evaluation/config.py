@@ -11,7 +11,6 @@ from omegaconf import OmegaConf
 from bayes_splat.config import GROUPS, RunConfig, compose_config
 from bayes_splat.errors import ConfigError
 from bayes_splat.options import Options, build, describe, option
-from bayes_splat.scenes import splits
 
 _MANY = 10_000
 
@@ -261,6 +260,8 @@ def _places(options: EvaluateConfig, shared: Sequence[str]) -> list[tuple[str, s
         found = [(_in(options.data, scene or ""), part) for scene, part in product(scenes, parts)]
     else:
         found = _every_pair(Path(options.data))
+    from bayes_splat.scenes import splits  # late: it loads PyTorch, and --help must not wait
+
     for folder, split in found:
         if split is not None:
             splits.load_split(Path(folder), split)
@@ -278,6 +279,8 @@ def _in(data: str | None, scene: str) -> str:
 
 def _every_pair(data: Path) -> list[tuple[str, str | None]]:
     """Every split of two context views that has targets, of every scene in a folder."""
+    from bayes_splat.scenes import splits  # late, see above
+
     found: list[tuple[str, str | None]] = []
     for folder in sorted(path.parent for path in data.glob(f"*/{splits.FILE_NAME}")):
         for name in splits.names(folder):

@@ -129,7 +129,10 @@ def score(found: Maps, truth: Truth) -> Scores:
 def _with_strays(nll: np.ndarray, depth_range: float) -> np.ndarray:
     """Minus the log density once a small share of it is spread over all depths."""
     uniform = np.log(STRAYS / depth_range)
-    return np.asarray(-np.logaddexp(np.log1p(-STRAYS) - nll, uniform))
+    known = ~np.isnan(nll)
+    found = np.full_like(nll, np.nan)
+    found[known] = -np.logaddexp(np.log1p(-STRAYS) - nll[known], uniform)
+    return found
 
 
 def _picture(found: Maps, truth: Truth) -> Scores:
