@@ -8,6 +8,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullLocator
 
 from bayes_splat import metrics, report
 from bayes_splat.evaluation.curves import LEVELS, Curves
@@ -16,6 +17,7 @@ from bayes_splat.uncertainty import combine_channels
 
 _ACROSS = 4  # scatter plots in a row
 _BINS = 12
+_TICKS = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _LEAST = 1e-3  # errors below are drawn there: a quarter of a step of 8 bits
 
 
@@ -82,6 +84,10 @@ def scatter(curves: Mapping[str, Curves]) -> Figure:
         axes.set_yscale("log")
         axes.set_xlim(*ends[0])
         axes.set_ylim(*ends[1])
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(FixedLocator(_TICKS))
+            axis.set_major_formatter(FormatStrFormatter("%g"))
+            axis.set_minor_locator(NullLocator())
     for axes in grid[len(curves) :]:
         axes.set_axis_off()
     figure.supxlabel("predicted standard deviation of colour (0-1)", fontsize=9)
@@ -95,7 +101,7 @@ def panel(
     means: Mapping[str, Float[np.ndarray, "height width 3"]],
     stds: Mapping[str, Float[np.ndarray, "height width 3"]],
 ) -> Figure:
-    """One target view: a row a method with photograph, mean, absolute error and std.
+    """One target view: the photograph, then a column a method: mean, absolute error, std.
 
     Errors and standard deviations of all methods share one scale.
     """
@@ -104,27 +110,30 @@ def panel(
     every = np.concatenate([x.ravel() for x in (*errors.values(), *flat.values())])
     scale = Normalize(0, report.upper_end(every))
     height, width = photo.shape[:2]
-    cell = 2.3 * np.array([width, height]) / max(height, width)
+    cell = 1.9 * np.array([width, height]) / max(height, width)
+    columns = len(means) + 1
     figure = Figure(
-        figsize=(4 * (cell[0] + 0.25) + 0.9, len(means) * (cell[1] + 0.12) + 0.7),
-        layout="constrained",
+        figsize=(columns * (cell[0] + 0.1) + 1.2, 3 * (cell[1] + 0.1) + 0.8), layout="constrained"
     )
-    grid = figure.subplots(len(means), 4, squeeze=False)
-    for i, key in enumerate(means):
-        drawn = (
-            Map("photograph", photo),
-            Map("mean", means[key]),
-            Map("absolute error", errors[key], colormaps["magma"], scale),
-            Map("standard deviation", flat[key], colormaps["magma"], scale),
-        )
-        for axes, item in zip(grid[i], drawn, strict=True):
-            _draw(axes, item, is_titled=i == 0)
-        decibel = metrics.psnr(means[key], photo)
-        grid[i, 0].set_ylabel(f"{key}\n{decibel:.2f} dB", fontsize=9)
-    shown = grid[0, 3].images[0]
-    extend = report.open_ends(every, scale)
-    axes = grid[:, 2:].ravel().tolist()
-    figure.colorbar(shown, ax=axes, extend=extend, label="colour (0-1)", aspect=40, fraction=0.06)
+    grid = figure.subplots(3, columns, squeeze=False)
+    _draw(grid[0, 0], Map("photograph", photo))
+    for axes in grid[1:, 0]:
+        axes.set_axis_off()
+    for i, key in enumerate(means, 1):
+        title = f"{key}\n{metrics.psnr(means[key], photo):.2f} dB"
+        _draw(grid[0, i], Map(title, means[key]))
+        _draw(grid[1, i], Map("", errors[key], colormaps["magma"], scale))
+        _draw(grid[2, i], Map("", flat[key], colormaps["magma"], scale))
+    for axes, label in zip(grid[:, 1], ("mean", "absolute error", "std"), strict=True):
+        axes.set_ylabel(label, fontsize=9)
+    figure.colorbar(
+        grid[2, 1].images[0],
+        ax=grid[1:].ravel().tolist(),
+        extend=report.open_ends(every, scale),
+        label="colour (0-1)",
+        aspect=30,
+        fraction=0.04,
+    )
     figure.suptitle(name, fontsize=10)
     return figure
 
@@ -145,11 +154,10 @@ def mean_curves(every: Sequence[Curves]) -> Curves:
     )
 
 
-def _draw(axes: Axes, item: Map, is_titled: bool) -> None:
+def _draw(axes: Axes, item: Map) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
-    if is_titled:
-        axes.set_title(item.title, fontsize=9)
+    axes.set_title(item.title, fontsize=9)
     values = item.values if item.colormap is not None else np.clip(item.values, 0, 1)
     axes.imshow(values, cmap=item.colormap, norm=item.norm, interpolation="nearest")
 

@@ -36,7 +36,7 @@ from bayes_splat.types import Views
 MEMBERS = 5
 """Of the ensemble."""
 
-TOLERANCE = 1e-3
+TOLERANCE = 1e-4
 """Of ``adam.minimise``, nats a photographed colour."""
 
 _PROBES = 16
