@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from bayes_splat import __version__, compare_config, config, inspect_config, thermalize_config
 from bayes_splat.errors import BayesSplatError, ConfigError
 from bayes_splat.evaluation import config as evaluate_config
+from bayes_splat.evaluation import next_view_config
 from bayes_splat.options import Options, describe
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
@@ -191,6 +192,15 @@ def _evaluate(overrides: Sequence[str]) -> int:
     return INTERRUPTED if found.is_interrupted else DONE
 
 
+def _next_view(overrides: Sequence[str]) -> int:
+    plan = next_view_config.compose_next_view(overrides)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat.evaluation import next_view
+
+    print(next_view.next_view(plan, tell=lambda text: print(text, file=sys.stderr)).text)
+    return DONE
+
+
 class _Parser(argparse.ArgumentParser):
     """Mistakes become our errors, so that they too are one sentence."""
 
@@ -277,6 +287,16 @@ def _parser() -> argparse.ArgumentParser:
         help="scene= and split= hold lists: scene=fox,fern",
     )
     evaluated.set_defaults(command=_evaluate)
+    chosen = commands.add_parser(
+        "next-view",
+        help="which photograph to take next",
+        description="Rank camera positions by how much their photograph is expected to tell about "
+        "the scene, given draws from its posterior.",
+        epilog=_next_view_explanation(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    chosen.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    chosen.set_defaults(command=_next_view)
     return parser
 
 
@@ -286,6 +306,16 @@ def _evaluate_explanation() -> str:
         _options(evaluate_config.EvaluateConfig),
         _paragraph(evaluate_config.OTHERS, 2),
         evaluate_config.EXAMPLES,
+    ]
+    return "\n".join(parts)
+
+
+def _next_view_explanation() -> str:
+    parts = [
+        "options of next-view, written key=value (here with their defaults):",
+        _options(next_view_config.NextViewConfig),
+        _paragraph("Options of reconstruct but targets may follow.", 2),
+        next_view_config.EXAMPLES,
     ]
     return "\n".join(parts)
 

@@ -206,7 +206,7 @@ def _sorted(
         if not equals:
             raise ConfigError(f"{text!r} is not an option; write key=value, as in chains=2")
         if key in entries:
-            found = value if entries[key].is_free_text else _parsed(value)
+            found = value if entries[key].is_free_text else parsed(value)
             if entries[key].is_list_of_text:
                 found = [str(one) for one in (found if isinstance(found, list) else [value])]
             own[key] = found
@@ -295,7 +295,12 @@ def _every_pair(data: Path) -> list[tuple[str, str | None]]:
     return found
 
 
-def _parsed(value: str) -> object:
+def parsed(value: str) -> object:
+    """A value as YAML reads it.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
     try:
         tree = OmegaConf.create(f"value: {value}")
         return OmegaConf.to_container(tree)["value"]  # type: ignore[index, call-overload]
