@@ -1,7 +1,7 @@
 """What one more photograph buys, by the rule that chose it: information, distance, or chance.
 
-Of the frames that stand nearest to the two context views, every other one may be chosen and the
-rest are held out. Every candidate is tried, so that chance is the exact mean over candidates and the
+Of the frames that stand nearest to the two context views, every other one may be chosen; the
+rest are held out. Every candidate is tried, so that chance is the mean over candidates and the
 best choice is known. Scenes are read from BAYES_SPLAT_DATA (default ../shared/data).
 
     python benchmarks/next_view.py                          # the scenes of docs/evaluation.md
@@ -40,9 +40,7 @@ RULES = ("chance", "farthest", "information_pixels", "information_joint", "best"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scenes", nargs="*", default=SCENES, help="scene:split")
-    parser.add_argument(
-        "--pool", type=int, default=12, help="frames: half to choose, half held out"
-    )
+    parser.add_argument("--pool", type=int, default=12, help="frames, half of them held out")
     parser.add_argument("--set", action="append", default=[], help="an option of the runs")
     parser.add_argument("--out", default="outputs/next_view", type=Path)
     arguments = parser.parse_args()

@@ -63,10 +63,24 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
 
 
 def read_csv(path: Path) -> list[Row]:
-    """Rows of ``write_csv``.
+    """Rows of ``write_csv`` from an evaluation.
 
     Raises:
         OutputError: there is no such table, or it is not one of an evaluation.
+    """
+    found = read_plain(path)
+    if found and not {"method", "scaling"} <= found[0].keys():
+        raise OutputError(
+            f"{path} is no table of bayes-splat evaluate: it has no method or scaling"
+        )
+    return found
+
+
+def read_plain(path: Path) -> list[Row]:
+    """Rows of ``write_csv``.
+
+    Raises:
+        OutputError: there is no such table, or its numbers are none.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -79,10 +93,6 @@ def read_csv(path: Path) -> list[Row]:
             f"{path} cannot be read as a table of bayes-splat evaluate ({error}); give the "
             "out=<folder> of a finished evaluation"
         ) from error
-    if found and not {"method", "scaling"} <= found[0].keys():
-        raise OutputError(
-            f"{path} is no table of bayes-splat evaluate: it has no method or scaling"
-        )
     return found
 
 

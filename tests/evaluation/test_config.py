@@ -2,8 +2,15 @@ import json
 
 import pytest
 
+from bayes_splat import cli
 from bayes_splat.errors import ConfigError, SceneError
-from bayes_splat.evaluation.config import BASELINES, USUAL, EvaluateConfig, compose_evaluate
+from bayes_splat.evaluation.config import (
+    BASELINES,
+    EXAMPLES,
+    USUAL,
+    EvaluateConfig,
+    compose_evaluate,
+)
 from bayes_splat.sampler_config import MALAConfig
 
 
@@ -107,3 +114,18 @@ def test_mistakes_are_named(overrides, message):
 def test_a_split_that_does_not_exist_is_named_before_anything_runs(data):
     with pytest.raises(SceneError, match="no split 'wide'; choose from near, far"):
         compose_evaluate([f"data={data}", "scene=fox", "split=wide"])
+
+
+def test_help_explains_every_option(capsys):
+    assert cli.main(["evaluate", "--help"]) == cli.DONE
+    shown = capsys.readouterr().out
+    for name in ("methods", "scenes", "data", "runs", "components", "scale_from", "out"):
+        assert f"    {name}=" in shown
+    assert "--multirun" in shown
+    assert EXAMPLES.count("bayes-splat evaluate") == shown.count("  bayes-splat evaluate") == 5
+
+
+def test_multirun_is_a_flag_too(data, capsys):
+    arguments = [f"data={data}", "scene=fern,fox", "split=near,wide"]
+    assert cli.main(["evaluate", "--multirun", *arguments]) == cli.MISTAKE
+    assert "no split 'wide'" in capsys.readouterr().err
