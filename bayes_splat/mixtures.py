@@ -16,24 +16,22 @@ from torch import Tensor
 
 from bayes_splat.uncertainty import mixture_quantiles
 
-_CHUNK = 2**21  # numbers worked on at once
+_CHUNK = 2**18  # numbers worked on at once
 
 
 def mean(means: Float[np.ndarray, "draw *pixel"]) -> Float[np.ndarray, " *pixel"]:
     """Mean of the mixture."""
-    known = np.isfinite(means)
-    count = known.sum(0)
-    total = np.where(known, means, 0).sum(0, dtype=np.float64)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return _over_draws(means, lambda values, weights: (values * weights).sum(0))
 
 
 def spread(means: Float[np.ndarray, "draw *pixel"]) -> Float[np.ndarray, " *pixel"]:
     """Standard deviation of the components' means: the epistemic part."""
-    known = np.isfinite(means)
-    count = known.sum(0)
-    residual = np.where(known, means - mean(means), 0)
-    total = np.square(residual, dtype=np.float64).sum(0)
-    return np.where(count > 0, np.sqrt(total / np.maximum(count, 1)), np.nan)
+
+    def deviation(values: Tensor, weights: Tensor) -> Tensor:
+        residual = values - (values * weights).sum(0)
+        return (residual.square() * weights).sum(0).sqrt()
+
+    return _over_draws(means, deviation)
 
 
 def std(
@@ -41,8 +39,11 @@ def std(
 ) -> Float[np.ndarray, " *pixel"]:
     """Standard deviation of the mixture."""
     known = np.isfinite(means)
-    noise = np.where(known, np.square(stds), 0).sum(0, dtype=np.float64)
-    noise /= np.maximum(known.sum(0), 1)
+    if known.all():
+        noise = np.square(stds, dtype=np.float64).mean(0)
+    else:
+        noise = np.where(known, np.square(stds), 0).sum(0, dtype=np.float64)
+        noise = noise / np.maximum(known.sum(0), 1)
     return np.asarray(np.sqrt(np.square(spread(means)) + noise))
 
 
@@ -69,13 +70,43 @@ def crps(
     stds: Float[np.ndarray, "draw *#pixel"],
     observed: Shaped[np.ndarray, " *pixel"],
 ) -> Float[np.ndarray, " *pixel"]:
-    """Continuous ranked probability score, in the unit of the observations; exact.
+    """Continuous ranked probability score, in the unit of the observations; to 1e-6 of it.
 
-    With A(m, s^2) = E|X| for X ~ Normal(m, s^2) it is mean_i A(y - m_i, s_i^2) minus half of
-    mean_ij A(m_i - m_j, s_i^2 + s_j^2) (Grimit, Gneiting, Berrocal and Johnson 2006, eq. 5). Time
+    Mean distance of the mixture to the observation, minus half of that between two of its draws
+    (Gneiting and Raftery 2007, eq. 21; Grimit, Gneiting, Berrocal and Johnson 2006, eq. 5). Time
     grows with the square of the draws.
     """
-    return _map(_crps, means, stds, observed)
+    return distance_to(means, stds, observed) - 0.5 * distance_within(means, stds)
+
+
+def distance_to(
+    means: Float[np.ndarray, "draw *pixel"],
+    stds: Float[np.ndarray, "draw *#pixel"],
+    observed: Shaped[np.ndarray, " *pixel"],
+) -> Float[np.ndarray, " *pixel"]:
+    """E|X - observed| for X from the mixture."""
+    return _map(_distance_to, means, stds, observed)
+
+
+def distance_within(
+    means: Float[np.ndarray, "draw *pixel"], stds: Float[np.ndarray, "draw *#pixel"]
+) -> Float[np.ndarray, " *pixel"]:
+    """E|X - X'| for two independent draws of the mixture; it grows as the mixture's scale."""
+    from bayes_splat import mixture_distance  # late: loading numba takes a second
+
+    draws, shape = len(means), means.shape[1:]
+    flat = means.reshape(draws, -1)
+    is_plain = stds.size == draws  # a copy of every number would be large
+    wide = stds.reshape(draws, 1) if is_plain else np.broadcast_to(stds, means.shape)
+    found = np.empty(flat.shape[1])
+    width = max(1, _CHUNK // draws)
+    for first in range(0, len(found), width):
+        part = slice(first, first + width)
+        centres = np.ascontiguousarray(flat[:, part].T)
+        of_part = wide if is_plain else wide.reshape(draws, -1)[:, part]
+        noise = np.ascontiguousarray(np.broadcast_to(of_part.T, centres.shape))
+        found[part] = mixture_distance.mean_distance(centres, noise)
+    return found.reshape(shape)
 
 
 def quantiles(
@@ -89,6 +120,7 @@ def quantiles(
         torch.from_numpy(np.ascontiguousarray(stds, dtype=means.dtype)),
         tuple(levels),
         num_steps=16,
+        chunk=_CHUNK,
     )
     return np.asarray(found.double().numpy())
 
@@ -124,6 +156,19 @@ def _map(
     return result.reshape(observed.shape)
 
 
+def _over_draws(means: np.ndarray, summarise: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
+    """A summary of float64 values and weights [draw number], some numbers at a time."""
+    flat = means.reshape(len(means), -1)
+    result = np.empty(flat.shape[1])
+    width = max(1, _CHUNK // len(means))
+    for first in range(0, len(result), width):
+        part = slice(first, first + width)
+        values = torch.from_numpy(flat[:, part].astype(np.float64))
+        weights = values.isfinite().double()
+        result[part] = summarise(values.nan_to_num(0.0), weights / weights.sum(0)).numpy()
+    return result.reshape(means.shape[1:])
+
+
 def _pit(means: Tensor, stds: Tensor, observed: Tensor, weights: Tensor) -> Tensor:
     below: Tensor = torch.special.ndtr((observed - means) / stds)
     return (weights * below).sum(0)
@@ -134,15 +179,8 @@ def _nll(means: Tensor, stds: Tensor, observed: Tensor, weights: Tensor) -> Tens
     return 0.5 * math.log(2 * math.pi) - torch.logsumexp(log_normal + weights.log(), dim=0)
 
 
-def _crps(means: Tensor, stds: Tensor, observed: Tensor, weights: Tensor) -> Tensor:
-    near = (weights * _mean_absolute(observed - means, stds)).sum(0)
-    variances = stds.square()
-    own = (weights.square() * stds).sum(0) * (2.0 / math.sqrt(math.pi))
-    others = torch.zeros_like(near)
-    for i in range(1, len(means)):
-        apart = _mean_absolute(means[:i] - means[i], (variances[:i] + variances[i]).sqrt())
-        others += weights[i] * (weights[:i] * apart).sum(0)
-    return near - 0.5 * own - others
+def _distance_to(means: Tensor, stds: Tensor, observed: Tensor, weights: Tensor) -> Tensor:
+    return (weights * _mean_absolute(observed - means, stds)).sum(0)
 
 
 def _mean_absolute(mean: Tensor, std: Tensor) -> Tensor:

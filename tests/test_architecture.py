@@ -42,6 +42,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "export",
         "files",
         "metrics",
+        "mixture_distance",
         "mixtures",
         "proposal_figures",
         "report",

@@ -60,7 +60,7 @@ class EvaluateConfig(Options):
     data: str | None = option(
         None,
         "folder that scene= and scenes= are looked for in; alone: every split of two context views "
-        "with targets, of every scene in it",
+        "with targets or true depth, of every scene in it",
     )
     multirun: bool = option(
         False, "scene= and split= hold lists such as fox,fern; the same as --multirun"
@@ -278,19 +278,19 @@ def _in(data: str | None, scene: str) -> str:
 
 
 def _every_pair(data: Path) -> list[tuple[str, str | None]]:
-    """Every split of two context views that has targets, of every scene in a folder."""
+    """Every split of two context views with something to judge by, of every scene in a folder."""
     from bayes_splat.scenes import splits  # late, see above
 
     found: list[tuple[str, str | None]] = []
     for folder in sorted(path.parent for path in data.glob(f"*/{splits.FILE_NAME}")):
         for name in splits.names(folder):
             split = splits.load_split(folder, name)
-            if len(split.context) == 2 and split.targets:
+            if len(split.context) == 2 and (split.targets or split.depth_eval):
                 found.append((str(folder), name))
     if not found:
         raise ConfigError(
             f"data is {data} but no folder in it has a {splits.FILE_NAME} with a split of two "
-            "context views and targets"
+            "context views and with targets"
         )
     return found
 

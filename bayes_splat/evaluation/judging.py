@@ -94,13 +94,16 @@ def judge(task: Task, method: Method, target: Target, scale_from: str) -> Judged
     pixels = scaling.CONTEXT_PIXELS[scale_from](fitted.model, fitted.draws, task.max_components)
     scale = scaling.fit_scale(*pixels)
     raw = scores.maps(record, target.truth)
-    stretched = scores.maps(record.scaled(scale), target.truth)
-    views, scene, drawn = [], [], {}
+    stretched = scores.stretched(raw, record, target.truth, scale)
+    views: list[Row] = []
+    scene: list[Row] = []
+    drawn: dict[str, Curves] = {}
     for name, found, factor in ((RAW, raw, 1.0), (SCALED, stretched, scale)):
         shared: Row = {"scaling": name, "scale": factor, **cost}
         views += [{**row, **shared} for row in _view_rows(found, target)]
         scene.append({**scores.score(found, target.truth), **shared})
-        drawn[name] = curves.curves(found, target.truth)
+        if not np.isnan(target.truth.colors).all():
+            drawn[name] = curves.curves(found, target.truth)
     return Judged(views, scene, drawn, raw.mean, raw.std)
 
 

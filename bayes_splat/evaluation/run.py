@@ -6,10 +6,12 @@ was stopped. A method that fails leaves a row that says why, and is tried again 
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from bayes_splat import report, view_choice
 from bayes_splat.errors import BayesSplatError, OutputError
@@ -93,16 +95,14 @@ def evaluate_scene(
     """
     labels = {label_of(entry): entry for entry in options.methods}
     missing = [name for name in labels if not _is_done(folder / name, scene.settings[name])]
-    if not missing and (folder / SCENES).is_file() and (folder / "scatter.png").is_file():
+    if not missing and (folder / SCENES).is_file():
         tell(f"{scene.name}: done already")
         return
     config = next(iter(scene.configs.values()))
     judging.set_threads(config.threads)
     context, targets = view_choice.load_views(config)
     if targets.images.isnan().all():
-        raise BayesSplatError(
-            f"{scene.name} has no photograph of a target view to judge by; give targets=[...]"
-        )
+        targets = _depth_targets(context, scene.name)
     proposal = proposals.propose(context, config.proposal)
     prepared = judging.prepare(Task(context, proposal, config, RenderCount()), targets)
     try:
@@ -113,6 +113,22 @@ def evaluate_scene(
     finally:
         if any((folder / name / RESULT).is_file() for name in labels):
             _write_scene(folder, list(labels), targets)
+
+
+def _depth_targets(context: Views, name: str) -> Views:
+    """Context views with true depth, their photographs blanked: a stereo pair has no others.
+
+    Raises:
+        BayesSplatError: there is nothing to judge by.
+    """
+    depths = context.depths
+    if depths is None:
+        raise BayesSplatError(
+            f"{name} has neither a photograph of a target view nor true depth to judge by; give "
+            "targets=[...]"
+        )
+    known = [i for i, depth in enumerate(depths) if bool(depth.isfinite().any())]
+    return replace(context[known], images=torch.full_like(context.images[known], torch.nan))
 
 
 def _run(
@@ -169,7 +185,7 @@ def _write_scene(folder: Path, labels: Sequence[str], targets: Views) -> None:
     records = {name: _read(folder / name / RESULT) for name in labels if _has(folder / name)}
     _write_rows(folder, list(records.values()))
     done = [name for name, record in records.items() if record["error"] is None]
-    if not done:
+    if not done or bool(targets.images.isnan().all()):
         return
     _write_curves(folder, *_curves_of([records[name] for name in done], done))
     maps = {name: np.load(folder / name / MAPS) for name in done}
@@ -258,7 +274,7 @@ def _records(folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
     for folder in folders:
         for path in sorted(folder.rglob(RESULT), key=lambda path: path.stat().st_mtime):
             record = _read(path)
-            if record.get("error") is None:
+            if record.get("error") is None and record["curves"]:
                 yield record
 
 

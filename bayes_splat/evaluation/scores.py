@@ -60,6 +60,7 @@ class Maps(NamedTuple):
         mean, spread, std: of the mixture: its mean, the epistemic part of its standard deviation,
             and all of it.
         pit, nll, crps: at the photograph.
+        distance: mean distance between two draws of the mixture.
         low, median, high: 5, 50 and 95 % quantiles.
         depth_mean, depth_std: of the mixture of depths.
         depth_pit, depth_nll: at the true depth, the latter with ``STRAYS``.
@@ -72,6 +73,7 @@ class Maps(NamedTuple):
     pit: Float[np.ndarray, "view height width 3"]
     nll: Float[np.ndarray, "view height width 3"]
     crps: Float[np.ndarray, "view height width 3"]
+    distance: Float[np.ndarray, "view height width 3"]
     low: Float[np.ndarray, "view height width 3"]
     median: Float[np.ndarray, "view height width 3"]
     high: Float[np.ndarray, "view height width 3"]
@@ -91,6 +93,7 @@ def maps(record: Predictive, truth: Truth) -> Maps:
     means, stds, colors = record.means, record.stds, truth.colors
     tails = 0.5 * (1 - _WIDTH_LEVEL)
     low, median, high = mixtures.quantiles(means, stds, (tails, 0.5, 1 - tails))
+    distance = mixtures.distance_within(means, stds)
     depth_stds = np.where(np.isnan(record.depth_stds), 1, record.depth_stds)
     return Maps(
         mean=mixtures.mean(means),
@@ -98,7 +101,8 @@ def maps(record: Predictive, truth: Truth) -> Maps:
         std=mixtures.std(means, stds),
         pit=mixtures.pit(means, stds, colors),
         nll=mixtures.nll(means, stds, colors),
-        crps=mixtures.crps(means, stds, colors),
+        crps=mixtures.distance_to(means, stds, colors) - 0.5 * distance,
+        distance=distance,
         low=low,
         median=median,
         high=high,
@@ -112,11 +116,37 @@ def maps(record: Predictive, truth: Truth) -> Maps:
     )
 
 
+def stretched(found: Maps, record: Predictive, truth: Truth, factor: float) -> Maps:
+    """``maps`` of ``record.scaled(factor)``, from those of the record itself.
+
+    What the mixture has without the observation grows as its scale does.
+    """
+    wide = record.scaled(factor)
+    distance = factor * found.distance
+    low, median, high = (
+        found.mean + factor * (q - found.mean) for q in (found.low, found.median, found.high)
+    )
+    return found._replace(
+        spread=factor * found.spread,
+        std=factor * found.std,
+        pit=mixtures.pit(wide.means, wide.stds, truth.colors),
+        nll=mixtures.nll(wide.means, wide.stds, truth.colors),
+        crps=mixtures.distance_to(wide.means, wide.stds, truth.colors) - 0.5 * distance,
+        distance=distance,
+        low=low,
+        median=median,
+        high=high,
+    )
+
+
 def score(found: Maps, truth: Truth) -> Scores:
     """All numbers over the views given.
 
     Errors and standard deviations of a pixel are means, and root mean squares, over its channels.
+    Without any photograph there are only those of depth.
     """
+    if np.isnan(truth.colors).all():
+        return _depth(found, truth)
     return {
         **_picture(found, truth),
         **_ranking(found, truth),

@@ -23,6 +23,8 @@ def data(tmp_path):
             {"name": name, "context": contexts.get(name, [0, 1]), "targets": [3]} for name in names
         ]
         entries.append({"name": "blind", "context": [0, 1], "targets": []})
+        if scene == "fern":
+            entries.append({"name": "stereo", "context": [0, 1], "depth_eval": [0]})
         (tmp_path / scene).mkdir()
         (tmp_path / scene / "splits.json").write_text(json.dumps(entries))
     (tmp_path / "other").mkdir()
@@ -61,10 +63,10 @@ def test_options_go_where_they_belong():
 
 def test_every_pair_of_a_folder(data):
     _, scenes = compose_evaluate([f"data={data}", "methods=[gibbs]"])
-    assert [scene.name for scene in scenes] == ["fern-near", "fox-near", "fox-far"]
-    assert scenes[2].configs["gibbs"].scene == str(data / "fox")
-    assert scenes[2].configs["gibbs"].split == "far"
-    assert (scenes[2].scene, scenes[2].split) == ("fox", "far")
+    assert [scene.name for scene in scenes] == ["fern-near", "fern-stereo", "fox-near", "fox-far"]
+    assert scenes[3].configs["gibbs"].scene == str(data / "fox")
+    assert scenes[3].configs["gibbs"].split == "far"
+    assert (scenes[3].scene, scenes[3].split) == ("fox", "far")
 
 
 def test_chosen_scenes(data):

@@ -1,8 +1,11 @@
 import json
+import math
+from dataclasses import replace
 
 import pytest
+import torch
 
-from bayes_splat.errors import OutputError
+from bayes_splat.errors import BayesSplatError, OutputError
 from bayes_splat.evaluation import methods, run, tables
 from bayes_splat.evaluation.config import compose_evaluate
 
@@ -98,6 +101,30 @@ def test_evaluations_are_put_together(tmp_path):
     missing = compose_evaluate([f"runs=[{tmp_path}/nowhere]", f"out={tmp_path}/both"])
     with pytest.raises(OutputError, match="cannot be read as a table"):
         run.evaluate(missing, lambda text: None)
+
+
+def test_a_stereo_pair_is_judged_by_its_depth(tmp_path, monkeypatch):
+    """Two photographs are all there is, and one of them has true depth."""
+    load = run.view_choice.load_views
+
+    def pair(config):
+        context, _ = load(config)
+        unknown = torch.full_like(context.depths[1], torch.nan)
+        context = replace(context, depths=torch.stack([context.depths[0], unknown]))
+        return context, run.view_choice.view_between(context)
+
+    monkeypatch.setattr(run.view_choice, "load_views", pair)
+    found = run.evaluate(_plan(tmp_path), lambda text: None)
+    assert {row["view"] for row in found.views} == {"context_0"}
+    assert all(not math.isnan(row["depth_nll"]) for row in found.views)
+    assert not any("psnr" in row for row in found.views)
+    assert "## Depth" in (tmp_path / "summary.md").read_text()
+    assert not (tmp_path / "scatter.png").exists()
+    monkeypatch.setattr(
+        run.view_choice, "load_views", lambda c: [replace(v, depths=None) for v in pair(c)]
+    )
+    with pytest.raises(BayesSplatError, match="neither a photograph of a target view nor true"):
+        run.evaluate(_plan(tmp_path / "none"), lambda text: None)
 
 
 def test_broken_results_are_named(tmp_path):

@@ -43,6 +43,13 @@ def test_one_view_is_a_part_of_all():
     assert scores.score(FOUND, TRUTH)["nll"] == pytest.approx(np.mean(both))
 
 
+def test_maps_of_a_stretched_mixture_need_no_second_look():
+    found, truth = record()
+    quick = scores.stretched(scores.maps(found, truth), found, truth, 1.7)
+    for one, other in zip(quick, scores.maps(found.scaled(1.7), truth), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-3, atol=2e-3)
+
+
 def test_pixels_without_a_surface_leave_the_second_correlation():
     found, truth = record()
     alphas = found.alphas.copy()
