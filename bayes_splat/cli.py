@@ -13,58 +13,26 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import fill
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from omegaconf import OmegaConf
 
-from bayes_splat import __version__, compare_config, config, inspect_config, thermalize_config
+from bayes_splat import (
+    __version__,
+    cli_help,
+    compare_config,
+    config,
+    evaluate_encoder_config,
+    inspect_config,
+    thermalize_config,
+)
 from bayes_splat.errors import BayesSplatError, ConfigError
 from bayes_splat.evaluation import config as evaluate_config
 from bayes_splat.evaluation import next_view_config
-from bayes_splat.options import Options, describe
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-
-_EXAMPLES = """\
-examples:
-  bayes-splat reconstruct
-      a small scene made on the spot
-  bayes-splat reconstruct scene=photos/garden context=[0,4] targets=[2]
-      a folder with images/ and transforms.json: frames 0 and 4 are seen, 2 is held out
-  bayes-splat reconstruct scene=photos/garden split=pair_small_0 resolution=48 chains=2
-      frames from the folder's splits.json, smaller pictures, fewer chains
-  bayes-splat reconstruct sampler=mala sampler.step_size=0.1 out=results/mala
-      another sampler, one of its settings, and a place for the results
-
-Some shells read [ ] themselves: write 'context=[0,4]' there."""
-
-_THERMALIZE_EXAMPLES = """
-examples:
-  bayes-splat thermalize samplers=[gibbs,mala] steps=200 warmup=50
-      two samplers on the rays of the scene made on the spot
-  bayes-splat thermalize scene=photos/garden seconds=60 model.prior=proposal
-      every sampler for a minute; the teacher looks like the photographed scene
-  bayes-splat thermalize samplers=[mala] mala.step_size=0.1 chains=8 out=results/mala"""
-
-
-_COMPARE_EXAMPLES = """
-examples:
-  bayes-splat compare samplers=[mala,gibbs] seconds=30 resolution=32
-      two samplers on the scene made on the spot, half a minute of sampling each
-  bayes-splat compare samplers=[mala] scene=photos/garden warmup=200 mala.step_size=0.1
-  bayes-splat compare runs=[results/monday,results/tuesday] out=results/both
-      nothing is sampled"""
-
-
-_INSPECT_EXAMPLES = """
-examples:
-  bayes-splat inspect-proposal
-      three pixels of the scene made on the spot, as the plane sweep sees them
-  bayes-splat inspect-proposal scene=photos/garden view=1 columns=[20,31] rows=[10,12]
-  bayes-splat inspect-proposal proposal=encoder proposal.checkpoint=re10k.ckpt resolution=256"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -182,6 +150,18 @@ def _inspect(overrides: Sequence[str]) -> int:
     return DONE
 
 
+def _evaluate_encoder(overrides: Sequence[str]) -> int:
+    plan = evaluate_encoder_config.compose_evaluate_encoder(overrides)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat import evaluate_encoder
+
+    found = evaluate_encoder.evaluate(plan, tell=lambda text: print(text, file=sys.stderr))
+    if found.is_interrupted:
+        print("interrupted; the examples that were done are below", file=sys.stderr)
+    print(found.text)
+    return INTERRUPTED if found.is_interrupted else DONE
+
+
 def _evaluate(overrides: Sequence[str]) -> int:
     plan = evaluate_config.compose_evaluate(overrides)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -216,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="bayes-splat",
         description="Gaussian splats with a posterior: posed photographs in; draws, pictures with "
         "error bars and diagnostics out.",
-        epilog=_explanation(),
+        epilog=cli_help.reconstruct(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"bayes-splat {__version__}")
@@ -226,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
         help="from photographs to posterior draws, novel views and their uncertainty",
         description="Reconstruct a scene: posterior draws, target views with uncertainty, "
         "diagnostics and a .ply, written to a folder.",
-        epilog=_explanation(),
+        epilog=cli_help.reconstruct(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     reconstruct.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
@@ -243,7 +223,7 @@ def _parser() -> argparse.ArgumentParser:
         help="samplers on one scene and one budget, or earlier runs, side by side",
         description="Compare samplers, or runs of different days: a table, trace, rank, "
         "autocorrelation and ESS figures, maps, and a verdict each.",
-        epilog=_compare_explanation(),
+        epilog=cli_help.compare(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     compared.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
@@ -254,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Teacher and student: draw a scene from the prior, photograph it, and see when "
         "chains from the proposal meet chains that start at the scene itself. The exit code is 1 "
         "if a sampler's energies do not meet within the budget.",
-        epilog=_thermalize_explanation(),
+        epilog=cli_help.thermalize(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     thermalized.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
@@ -265,148 +245,50 @@ def _parser() -> argparse.ArgumentParser:
         description="Draw, for single pixels, the distribution over depth buckets and the points "
         "of the other views that it comes from: the encoder's attention along epipolar lines, or "
         "the centres of the buckets. Nothing is sampled.",
-        epilog=_inspect_explanation(),
+        epilog=cli_help.inspect(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     inspected.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
     inspected.set_defaults(command=_inspect)
     evaluated = commands.add_parser(
+        "evaluate-encoder",
+        help="how good proposals are: pictures, depths, calibration, seconds",
+        description="Measure proposals on scenes whose depth or further views are known: PSNR, "
+        "SSIM and LPIPS of the picture of the mode, errors of its depth, likelihood and "
+        "calibration of the distribution over depth buckets. Nothing is sampled.",
+        epilog=cli_help.evaluate_encoder(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    evaluated.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    evaluated.set_defaults(command=_evaluate_encoder)
+    judged = commands.add_parser(
         "evaluate",
         help="is the uncertainty right, and is it better than that of other methods",
         description="Methods and baselines on the same scenes, Gaussians and renderer, judged on "
         "target views: metrics, calibration, figures and a summary.",
-        epilog=_evaluate_explanation(),
+        epilog=cli_help.evaluate(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    evaluated.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
-    evaluated.add_argument(
+    judged.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    judged.add_argument(
         "--multirun",
         dest="flags",
         action="append_const",
         const="multirun=true",
         help="scene= and split= hold lists: scene=fox,fern",
     )
-    evaluated.set_defaults(command=_evaluate)
+    judged.set_defaults(command=_evaluate)
     chosen = commands.add_parser(
         "next-view",
         help="which photograph to take next",
         description="Rank camera positions by how much their photograph is expected to tell about "
         "the scene, given draws from its posterior.",
-        epilog=_next_view_explanation(),
+        epilog=cli_help.next_view(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     chosen.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
     chosen.set_defaults(command=_next_view)
     return parser
-
-
-def _evaluate_explanation() -> str:
-    parts = [
-        "options of evaluate, written key=value (here with their defaults):",
-        _options(evaluate_config.EvaluateConfig),
-        _paragraph(evaluate_config.OTHERS, 2),
-        evaluate_config.EXAMPLES,
-    ]
-    return "\n".join(parts)
-
-
-def _next_view_explanation() -> str:
-    parts = [
-        "options of next-view, written key=value (here with their defaults):",
-        _options(next_view_config.NextViewConfig),
-        _paragraph("Options of reconstruct but targets may follow.", 2),
-        next_view_config.EXAMPLES,
-    ]
-    return "\n".join(parts)
-
-
-def _inspect_explanation() -> str:
-    parts = [
-        "options of inspect-proposal, written key=value (here with their defaults):",
-        _options(inspect_config.InspectConfig),
-        _paragraph(
-            "Options of reconstruct for the scene and the proposal may follow: scene, split, "
-            "context, resolution, near, far, proposal.",
-            2,
-        ),
-        _INSPECT_EXAMPLES,
-    ]
-    return "\n".join(parts)
-
-
-def _thermalize_explanation() -> str:
-    parts = [
-        "options of thermalize, written key=value (here with their defaults):",
-        _options(thermalize_config.ThermalizeConfig),
-        f"\nsamplers: {', '.join(config.GROUPS['sampler'])}",
-        _paragraph(
-            "Any option of reconstruct but "
-            f"{', '.join(thermalize_config.NOT_HERE)} may follow: scene, model, proposal, "
-            "renderer, chains (of each start), warmup, seed; <sampler>.<option> goes to that "
-            "sampler.",
-            2,
-        ),
-        _paragraph(
-            "Energies meet at step t if their means over steps t/2 to t agree within two Monte "
-            "Carlo standard errors, keep agreeing up to step 2t, and never differ by four "
-            "afterwards.",
-            2,
-        ),
-        _THERMALIZE_EXAMPLES,
-    ]
-    return "\n".join(parts)
-
-
-def _compare_explanation() -> str:
-    samplers = ", ".join(config.GROUPS["sampler"])
-    parts = [
-        "options of compare, written key=value (here with their defaults):",
-        _options(compare_config.CompareConfig),
-        f"\nsamplers: {samplers}",
-        _paragraph(
-            "Any option of reconstruct but draws, time_limit and sampler may follow and goes to "
-            "every run; <sampler>.<option> goes to the run of that sampler.",
-            2,
-        ),
-        _COMPARE_EXAMPLES,
-    ]
-    return "\n".join(parts)
-
-
-def _explanation() -> str:
-    """Every option with its default, its meaning and its range."""
-    parts = ["options of reconstruct, written key=value (here with their defaults):"]
-    parts += [_options(config.RunConfig)]
-    for group, choices in config.GROUPS.items():
-        default, *others = choices
-        alternatives = f" (or {', '.join(others)})" if others else ""
-        parts.append(f"\n{group}={default}{alternatives}")
-        for cls in dict.fromkeys(choices.values()):
-            parts += [_paragraph(cls.__doc__ or "", 2), _options(cls)]
-    return "\n".join([*parts, "", _EXAMPLES])
-
-
-def _options(cls: type[Options]) -> str:
-    lines = []
-    for entry in describe(cls):
-        if cls.section and entry.field == "name":
-            continue  # chosen with <group>=<name>
-        allowed = f" ({entry.rule.allowed})" if entry.rule.allowed else ""
-        lines += [f"    {entry.key}={_shown(entry.default)}"]
-        lines += [_paragraph(entry.rule.meaning + allowed, 8)]
-    return "\n".join(lines)
-
-
-def _paragraph(text: str, indent: int) -> str:
-    return fill(
-        " ".join(text.split()), 80, initial_indent=" " * indent, subsequent_indent=" " * indent
-    )
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{','.join(map(str, value))}]"
-    return "null" if value is None else str(value)
 
 
 def _refuse(sentence: str) -> int:

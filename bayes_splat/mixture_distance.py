@@ -10,6 +10,7 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numba
 import numpy as np
@@ -49,7 +50,12 @@ def _table() -> np.ndarray:
 
 @cache
 def _compiled() -> Callable[..., None]:
-    options = {"nogil": True, "error_model": "numpy", "boundscheck": False, "fastmath": True}
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "boundscheck": False,
+        "fastmath": True,
+    }
     plain = inspect.unwrap(_mean_distance)  # without the shape checks that tests wrap around it
     try:
         found: Callable[..., None] = numba.njit(cache=True, **options)(plain)
@@ -88,5 +94,5 @@ def _mean_distance(
                 bend = after - np.float32(2.0) * here + before
                 g = here + np.float32(0.5) * t * (after - before + t * bend)
                 part += apart + std * g
-            total += part
+            total += float(part)
         found[row] = 2.0 * total / max(count * count, 1)

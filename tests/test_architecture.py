@@ -20,11 +20,13 @@ ROOMS = {"bayes_splat": ROOT / "bayes_splat"} | {
 PAGE = (  # from top to bottom; a room stands for all its modules
     ("__main__",),
     ("cli",),
-    ("compare", "inspect_proposal", "pipeline", "thermalize"),
-    ("evaluation", "inference", "predictions", "view_choice"),
+    ("cli_help",),
+    ("compare", "evaluate_encoder", "inspect_proposal", "pipeline", "thermalize"),
+    ("evaluation", "inference", "predictions", "proposal_scores", "view_choice"),
     (
         "compare_config",
         "config",
+        "evaluate_encoder_config",
         "inspect_config",
         "progress",
         "sampler_config",
@@ -36,14 +38,19 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "calibration_metrics",
         "compare_report",
         "convergence",
+        "depth_metrics",
         "diagnostics",
         "draw_arrays",
         "energy_meeting",
+        "evaluate_encoder_figures",
+        "evaluate_encoder_report",
         "export",
         "files",
+        "image_metrics",
         "metrics",
         "mixture_distance",
         "mixtures",
+        "process_memory",
         "proposal_figures",
         "report",
         "results",
@@ -67,12 +74,14 @@ ONLY_IN = {  # library -> the modules that may import it
         "config",
         "cli",
         "compare_config",
+        "evaluate_encoder_config",
         "evaluation",
         "inspect_config",
         "thermalize_config",
     },
     "matplotlib": {
         "compare_report",
+        "evaluate_encoder_figures",
         "evaluation",
         "proposal_figures",
         "report",
@@ -86,6 +95,7 @@ SAMPLERS_MAY_IMPORT = {"samplers", "errors"}  # they have never heard of Gaussia
 
 WITHOUT_TESTS = {  # nothing in them to run, or run by another module's tests
     "bayes_splat.__main__",  # tests/test_cli.py
+    "bayes_splat.cli_help",  # tests/test_cli.py
     "bayes_splat.errors",
     "bayes_splat.rendering.cpu_patch_steps",  # tests/rendering/test_cpu_patch_sweep.py
     "bayes_splat.rendering.cpu_sweep_steps",  # tests/rendering/test_cpu_opacity_sweep.py

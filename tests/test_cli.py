@@ -14,6 +14,7 @@ import pytest
 from bayes_splat import __version__, cli, config
 from bayes_splat.compare_config import CompareConfig
 from bayes_splat.errors import SceneError
+from bayes_splat.evaluate_encoder_config import EvaluateEncoderConfig
 from bayes_splat.inspect_config import InspectConfig
 from bayes_splat.options import describe
 from bayes_splat.thermalize_config import ThermalizeConfig
@@ -254,3 +255,29 @@ def test_inspect_proposal_draws_and_explains_itself(capsys, tmp_path):
     assert cli.main(["inspect-proposal", "--help"]) == 0
     shown = capsys.readouterr().out
     assert all(f"{entry.key}=" in shown for entry in describe(InspectConfig))
+
+
+def test_evaluate_encoder_measures_and_explains_itself(capsys, tmp_path, monkeypatch):
+    small = ["number=1", "resolution=16", "data=none", "proposals=plane_sweep", "panels=0"]
+    assert cli.main(["evaluate-encoder", *small, "renderer=reference", f"out={tmp_path}"]) == 0
+    printed = capsys.readouterr()
+    assert "| procedural | plane_sweep | 1 of 1 |" in printed.out
+    assert "1 of 1: procedural test_0" in printed.err
+    assert cli.main(["evaluate-encoder", "numbr=1"]) == 2
+    assert "did you mean number" in capsys.readouterr().err
+    assert cli.main(["evaluate-encoder", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for entry in describe(EvaluateEncoderConfig):
+        assert f"{entry.key}=" in shown
+        assert " ".join(entry.rule.meaning.split()) in shown
+
+
+def test_interrupted_evaluation_says_so(capsys, monkeypatch):
+    from bayes_splat import evaluate_encoder
+
+    found = evaluate_encoder.Evaluated("a table", [], True)
+    monkeypatch.setattr(evaluate_encoder, "evaluate", lambda plan, tell: found)
+    assert cli.main(["evaluate-encoder"]) == 130
+    printed = capsys.readouterr()
+    assert printed.out == "a table\n"
+    assert "interrupted" in printed.err

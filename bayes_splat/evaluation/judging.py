@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from bayes_splat import process_memory
 from bayes_splat.diagnostics import PixelDiagnostics, has_converged, nan_extreme
-from bayes_splat.evaluation import curves, memory, predictive, scaling, scores, seen
+from bayes_splat.evaluation import curves, predictive, scaling, scores, seen
 from bayes_splat.evaluation.curves import Curves
 from bayes_splat.evaluation.methods import Fitted, Method, Task
 from bayes_splat.evaluation.scores import Maps, Truth
@@ -78,7 +79,7 @@ def judge(task: Task, method: Method, target: Target, scale_from: str) -> Judged
     Raises:
         KeyboardInterrupt: the user stopped a sampler.
     """
-    memory.reset_peak()
+    process_memory.reset_peak()
     started = time.perf_counter()
     fitted = method(task)
     _require_not_stopped(fitted, task)
@@ -89,7 +90,7 @@ def judge(task: Task, method: Method, target: Target, scale_from: str) -> Judged
     )
     cost["predict_seconds"] = time.perf_counter() - started
     cost["components"] = float(len(record.means))
-    cost["peak_memory"] = memory.peak()
+    cost["peak_memory"] = process_memory.peak_megabytes()
     cost |= _convergence(fitted, target, cost["seconds"])
     pixels = scaling.CONTEXT_PIXELS[scale_from](fitted.model, fitted.draws, task.max_components)
     scale = scaling.fit_scale(*pixels)

@@ -81,7 +81,7 @@ def other_frames(config: RunConfig) -> list[int]:
     """
     context = config.context or [0, 1]
     if config.scene == "demo":
-        frames = range(len(demo_scene(config.resolution)))
+        frames = list(range(len(demo_scene(config.resolution))))
     else:
         folder = Path(config.scene)
         if config.split is not None and config.context is None:

@@ -1,12 +1,12 @@
 """The numbers of one method on one view, or on all views of a scene together."""
 
+from functools import cache
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float
-from skimage.metrics import structural_similarity
 
-from bayes_splat import calibration_metrics, metrics, mixtures
+from bayes_splat import calibration_metrics, image_metrics, metrics, mixtures
 from bayes_splat.evaluation.predictive import Predictive
 from bayes_splat.uncertainty import combine_channels
 
@@ -22,7 +22,6 @@ are wrong by whole surfaces, and one such pixel would otherwise rule the mean.""
 
 _WIDTH_LEVEL = 0.9
 _SURFACE = 0.5  # alpha above which a pixel shows a surface
-_SSIM_WINDOW = 11  # pixels, of a Gaussian with standard deviation 1.5
 
 
 class Truth(NamedTuple):
@@ -167,27 +166,23 @@ def _with_strays(nll: np.ndarray, depth_range: float) -> np.ndarray:
 
 def _picture(found: Maps, truth: Truth) -> Scores:
     pairs = list(zip(found.mean, truth.colors, strict=True))
-    is_large = min(found.mean.shape[1:3]) >= _SSIM_WINDOW
+    is_large = min(found.mean.shape[1:3]) >= image_metrics.WINDOW
+    ssim = [image_metrics.ssim(*pair) for pair in pairs] if is_large else []
+    measure = _find_lpips().measure
+    lpips = [measure(*pair) for pair in pairs] if measure is not None else []
     return {
         "psnr": metrics.psnr(found.mean, truth.colors),
-        "ssim": float(np.mean([_ssim(a, b) for a, b in pairs])) if is_large else float("nan"),
+        "ssim": float(np.mean(ssim)) if ssim else float("nan"),
+        "lpips": float(np.mean(lpips)) if lpips else float("nan"),
         "mae": float(np.nanmean(np.abs(found.mean - truth.colors))),
         "nll": float(np.nanmean(found.nll)),
         "crps": float(np.nanmean(found.crps)),
     }
 
 
-def _ssim(image: np.ndarray, truth: np.ndarray) -> float:
-    """Structural similarity (Wang et al. 2004), Gaussian window, as pixelSplat evaluates it."""
-    similarity = structural_similarity(
-        np.clip(image, 0, 1),
-        truth,
-        win_size=_SSIM_WINDOW,
-        gaussian_weights=True,
-        channel_axis=-1,
-        data_range=1.0,
-    )
-    return float(similarity)
+@cache
+def _find_lpips() -> image_metrics.Lpips:
+    return image_metrics.find_lpips()
 
 
 def _ranking(found: Maps, truth: Truth) -> Scores:

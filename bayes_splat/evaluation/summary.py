@@ -12,6 +12,7 @@ from bayes_splat.evaluation.tables import Interval, Row
 METRICS = (
     ("psnr", "PSNR, dB", 2),
     ("ssim", "SSIM", 3),
+    ("lpips", "LPIPS", 3),
     ("nll", "NLL, nats", 3),
     ("crps", "CRPS", 4),
     ("ause_mae", "AUSE (MAE)", 3),

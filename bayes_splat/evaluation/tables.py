@@ -4,14 +4,14 @@ import csv
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from bayes_splat.errors import OutputError
 from bayes_splat.files import atomic_path
 
-Row: TypeAlias = dict[str, str | float]
+Row: TypeAlias = dict[str, Any]
 """One method on one view (or all views of a scene), by column."""
 
 TEXT = ("scene", "split", "method", "scaling", "view", "unseen_by", "error")
