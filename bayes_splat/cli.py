@@ -28,6 +28,8 @@ from bayes_splat import (
     train_config,
 )
 from bayes_splat.errors import BayesSplatError, ConfigError
+from bayes_splat.evaluation import config as evaluate_config
+from bayes_splat.evaluation import next_view_config
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         command: Callable[[Sequence[str]], int] = arguments.command
         with _terminate_as_interrupt():
-            return command(arguments.overrides)
+            return command([*arguments.overrides, *(getattr(arguments, "flags", None) or ())])
     except SystemExit:  # argparse has printed --help or --version
         return DONE
     except BayesSplatError as error:
@@ -170,6 +172,25 @@ def _train(overrides: Sequence[str]) -> int:
     return DONE
 
 
+def _evaluate(overrides: Sequence[str]) -> int:
+    plan = evaluate_config.compose_evaluate(overrides)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat.evaluation import run
+
+    found = run.evaluate(plan, tell=lambda text: print(text, file=sys.stderr, flush=True))
+    print(found.text)
+    return INTERRUPTED if found.is_interrupted else DONE
+
+
+def _next_view(overrides: Sequence[str]) -> int:
+    plan = next_view_config.compose_next_view(overrides)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat.evaluation import next_view
+
+    print(next_view.next_view(plan, tell=lambda text: print(text, file=sys.stderr)).text)
+    return DONE
+
+
 class _Parser(argparse.ArgumentParser):
     """Mistakes become our errors, so that they too are one sentence."""
 
@@ -260,6 +281,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     trained.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
     trained.set_defaults(command=_train)
+    judged = commands.add_parser(
+        "evaluate",
+        help="is the uncertainty right, and is it better than that of other methods",
+        description="Methods and baselines on the same scenes, Gaussians and renderer, judged on "
+        "target views: metrics, calibration, figures and a summary.",
+        epilog=cli_help.evaluate(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    judged.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    judged.add_argument(
+        "--multirun",
+        dest="flags",
+        action="append_const",
+        const="multirun=true",
+        help="scene= and split= hold lists: scene=fox,fern",
+    )
+    judged.set_defaults(command=_evaluate)
+    chosen = commands.add_parser(
+        "next-view",
+        help="which photograph to take next",
+        description="Rank camera positions by how much their photograph is expected to tell about "
+        "the scene, given draws from its posterior.",
+        epilog=cli_help.next_view(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    chosen.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    chosen.set_defaults(command=_next_view)
     return parser
 
 

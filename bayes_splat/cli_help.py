@@ -14,6 +14,8 @@ from bayes_splat import (
     thermalize_config,
     train_config,
 )
+from bayes_splat.evaluation import config as evaluate_config
+from bayes_splat.evaluation import next_view_config
 from bayes_splat.options import Options, describe
 
 _EXAMPLES = """\
@@ -64,6 +66,28 @@ examples:
   bayes-splat evaluate-encoder proposals=[encoder] encoder.checkpoint=re10k.ckpt scenes=none
       re10k=datasets/re10k index=evaluation_index_re10k.json resolution=256
       (on one line) an official checkpoint on RealEstate10K"""
+
+
+def evaluate() -> str:
+    """Of ``evaluate``."""
+    parts = [
+        "options of evaluate, written key=value (here with their defaults):",
+        _options(evaluate_config.EvaluateConfig),
+        _paragraph(evaluate_config.OTHERS, 2),
+        evaluate_config.EXAMPLES,
+    ]
+    return "\n".join(parts)
+
+
+def next_view() -> str:
+    """Of ``next-view``."""
+    parts = [
+        "options of next-view, written key=value (here with their defaults):",
+        _options(next_view_config.NextViewConfig),
+        _paragraph("Options of reconstruct but targets may follow.", 2),
+        next_view_config.EXAMPLES,
+    ]
+    return "\n".join(parts)
 
 
 def inspect() -> str:

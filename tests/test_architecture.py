@@ -37,6 +37,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
     (
         "arviz_bridge",
         "calibration",
+        "calibration_metrics",
         "compare_report",
         "convergence",
         "depth_metrics",
@@ -50,6 +51,8 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "files",
         "image_metrics",
         "metrics",
+        "mixture_distance",
+        "mixtures",
         "process_memory",
         "proposal_figures",
         "report",
@@ -76,6 +79,7 @@ ONLY_IN = {  # library -> the modules that may import it
         "cli",
         "compare_config",
         "evaluate_encoder_config",
+        "evaluation",
         "inspect_config",
         "thermalize_config",
         "train_config",
@@ -83,6 +87,7 @@ ONLY_IN = {  # library -> the modules that may import it
     "matplotlib": {
         "compare_report",
         "evaluate_encoder_figures",
+        "evaluation",
         "proposal_figures",
         "report",
         "thermalize_report",
