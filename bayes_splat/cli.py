@@ -25,6 +25,7 @@ from bayes_splat import (
     evaluate_encoder_config,
     inspect_config,
     thermalize_config,
+    train_config,
 )
 from bayes_splat.errors import BayesSplatError, ConfigError
 from bayes_splat.evaluation import config as evaluate_config
@@ -162,6 +163,15 @@ def _evaluate_encoder(overrides: Sequence[str]) -> int:
     return INTERRUPTED if found.is_interrupted else DONE
 
 
+def _train(overrides: Sequence[str]) -> int:
+    options, composed = train_config.compose_train(overrides)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat import train
+
+    print(train.train(options, composed, tell=lambda text: print(text, flush=True)))
+    return DONE
+
+
 def _evaluate(overrides: Sequence[str]) -> int:
     plan = evaluate_config.compose_evaluate(overrides)
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -261,6 +271,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluated.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
     evaluated.set_defaults(command=_evaluate_encoder)
+    trained = commands.add_parser(
+        "train",
+        help="train an encoder: the small one that is shipped, or pixelSplat's",
+        description="Train an encoder on random scenes with exact depth or on RealEstate10K. Needs "
+        "the extra [train]. What was stopped resumes where its last checkpoint stands.",
+        epilog=cli_help.train(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    trained.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    trained.set_defaults(command=_train)
     judged = commands.add_parser(
         "evaluate",
         help="is the uncertainty right, and is it better than that of other methods",

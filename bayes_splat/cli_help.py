@@ -12,6 +12,7 @@ from bayes_splat import (
     evaluate_encoder_config,
     inspect_config,
     thermalize_config,
+    train_config,
 )
 from bayes_splat.evaluation import config as evaluate_config
 from bayes_splat.evaluation import next_view_config
@@ -102,6 +103,23 @@ def inspect() -> str:
         _INSPECT_EXAMPLES,
     ]
     return "\n".join(parts)
+
+
+_TRAIN_EXAMPLES = """
+examples:
+  bayes-splat train cache=scenes precision=bf16 out=small
+      the shipped encoder, from random scenes; the same command resumes it
+  bayes-splat train experiment=pixelsplat data=re10k precision=bf16 out=faithful
+  accelerate launch -m bayes_splat train experiment=pixelsplat data=re10k out=faithful
+      on all GPUs of this machine"""
+
+
+def train() -> str:
+    """Of ``train``."""
+    parts = []
+    for name, cls in train_config.EXPERIMENTS.items():
+        parts += [f"experiment={name}", _paragraph(cls.__doc__ or "", 2), _options(cls), ""]
+    return "\n".join([*parts, _TRAIN_EXAMPLES.lstrip()])
 
 
 def evaluate_encoder() -> str:

@@ -20,6 +20,7 @@ from bayes_splat import (
     arviz_bridge,
     diagnostics,
     export,
+    held_out,
     report,
     results,
     site_table,
@@ -27,14 +28,17 @@ from bayes_splat import (
 )
 from bayes_splat.config import RunConfig, load_saved
 from bayes_splat.diagnostics import PixelDiagnostics
+from bayes_splat.discrepancy import TERMS
 from bayes_splat.draw_arrays import DrawArray
 from bayes_splat.errors import ConfigError, OutputError
 from bayes_splat.files import atomic_path, output_error
+from bayes_splat.held_out import HeldOut
 from bayes_splat.inference import sample_posterior
-from bayes_splat.models import colors, proposals, scene_sites
+from bayes_splat.models import proposals, scene_sites
+from bayes_splat.models.assembly import assemble
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.predictions import PixelDraws, judge, mean_scene, photographs, predict, score
-from bayes_splat.rendering.renderer import CountingRenderer, make_renderer
+from bayes_splat.rendering.renderer import CountingRenderer
 from bayes_splat.samplers.failures import Action, FailurePolicy
 from bayes_splat.samplers.sampling import Draws, stored_draws
 from bayes_splat.samplers.store import DiskStore, Store
@@ -81,6 +85,7 @@ class _Job(NamedTuple):
     out: Path
     targets: Views
     model: SplatModel
+    learned: HeldOut | None
     renderer: CountingRenderer
     started: float
 
@@ -166,11 +171,14 @@ def _prepare(config: RunConfig, progress: Progress) -> _Job:
     out = _output_folder(config)
     progress.message(f"proposing depths for {len(context)} views by {config.proposal.name}")
     proposal = proposals.propose(context, config.proposal)
-    settings = colors.render_settings(config.model)
-    renderer = CountingRenderer(make_renderer(config.renderer.name, settings))
-    model = SplatModel(proposal, context, renderer, config.model)
+    model = assemble(proposal, context, config.model, config.renderer.name)
     _check_saved_sites(config.save)
-    return _Job(config, out, targets, model, renderer, started)
+    learned = None
+    if config.model.noise_prior is None:
+        learned = held_out.learn(model, seed=config.seed, tell=progress.message)
+        model = learned.model
+    renderer = cast(CountingRenderer, model.renderer)
+    return _Job(config, out, targets, model, learned, renderer, started)
 
 
 def _finish(job: _Job, draws: Draws, store: Store, progress: Progress) -> RunSummary:
@@ -179,7 +187,8 @@ def _finish(job: _Job, draws: Draws, store: Store, progress: Progress) -> RunSum
     counted = {"sampling": vars(job.renderer.count).copy()}
     peak = peak_memory()
     progress.message(f"rendering {len(targets)} target views for every draw")
-    prediction, pixels, mapped = predict(job.model, draws, targets, store)
+    discrepancy = None if job.learned is None else job.learned.discrepancy
+    prediction, pixels, mapped = predict(job.model, draws, targets, store, discrepancy)
     counted["all"] = vars(job.renderer.count).copy()
     judged, found = judge(pixels, targets, draws, job.config.sampler.name)
     scores = score(job.model, draws, prediction, judged, targets)
@@ -195,6 +204,7 @@ def _finish(job: _Job, draws: Draws, store: Store, progress: Progress) -> RunSum
         "renders": counted,
         "peak_memory": peak,
         "scores": scores,
+        "held_out": _learned(job.learned),
         "failures": [str(failure) for failure in draws.failures],
         "verdict": found.sentence,
         "advice": found.advice,
@@ -309,6 +319,14 @@ def _output_folder(config: RunConfig) -> Path:
     except OSError as error:
         raise output_error(out, error) from error
     return out
+
+
+def _learned(learned: HeldOut | None) -> dict[str, Any] | None:
+    """What held-out context views taught, for ``run.json``."""
+    if learned is None:
+        return None
+    named = dict(zip(TERMS, learned.discrepancy.coefficients, strict=True))
+    return {"noise_scale": learned.noise_scale, **named, "freedom": learned.discrepancy.freedom}
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """From draws to the target views: pictures, renders at chosen pixels, the verdict and scores."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bayes_splat import diagnostics, metrics, verdict
 from bayes_splat.diagnostics import PixelDiagnostics, PixelGrid
+from bayes_splat.discrepancy import Discrepancy, Pictures
 from bayes_splat.draw_arrays import DrawArray
 from bayes_splat.errors import ModelError
 from bayes_splat.models import scene_sites
@@ -23,6 +24,9 @@ from bayes_splat.verdict import Verdict
 
 GRID_PIXELS = 1024
 """Target pixels, over all target views, whose chains are judged."""
+
+SUMMARISED = 64
+"""Most draws, over all chains, that the local noise is taken from."""
 
 MAP_PIXELS = 8192
 """Most target pixels in the R-hat maps."""
@@ -53,7 +57,11 @@ class PixelDraws(NamedTuple):
 
 
 def predict(
-    model: SplatModel, draws: Draws, targets: Views, store: Store | None = None
+    model: SplatModel,
+    draws: Draws,
+    targets: Views,
+    store: Store | None = None,
+    discrepancy: Discrepancy | None = None,
 ) -> tuple[Prediction, PixelDraws, PixelDraws]:
     """Render the target views for every draw, one at a time.
 
@@ -63,6 +71,8 @@ def predict(
         model, targets: what to render, and where.
         draws: with the sites depth, opacity and noise_scale.
         store: takes the renders at the grids' pixels; None: memory.
+        discrepancy: error of pictures of new views, from ``held_out.learn``; None: the noise scale
+            of the draws.
 
     Returns:
         The maps, and the renders of every draw at two fixed grids of pixels: the one that is
@@ -81,6 +91,9 @@ def predict(
     is_whole = draws.is_whole
     is_used = is_whole if is_whole.any() else torch.ones_like(is_whole)
     is_empty = True
+    local = None
+    if discrepancy is not None:
+        local = local_noise(model, draws, is_used, targets.cameras, discrepancy)
     for index in range(draws.num_draws):
         sites = _scene(draws, index)
         noise_scale = draws.sites["noise_scale"][:, index].double()
@@ -94,7 +107,8 @@ def predict(
             used = is_used[good]
             if used.any():
                 chosen = Rendering(*(values[used] for values in rendering))
-                accumulator.add(chosen, noise[good & is_used])
+                scale = noise if local is None else local(index)
+                accumulator.add(chosen, scale[good & is_used])
                 is_empty = False
         for name, grid in grids.items():
             store.append(name, _at_pixels(rendering, good, grid))
@@ -105,6 +119,58 @@ def predict(
     chains = is_whole.nonzero()[:, 0].tolist()
     judged, mapped = (PixelDraws(grid, store.read(name), chains) for name, grid in grids.items())
     return accumulator.result(), judged, mapped
+
+
+def local_noise(
+    model: SplatModel,
+    draws: Draws,
+    is_used: Bool[Tensor, " chain"],
+    cameras: Cameras,
+    discrepancy: Discrepancy,
+) -> Callable[[int], Tensor]:
+    """The noise of every pixel around the pictures of each draw, as the discrepancy has it.
+
+    Args:
+        is_used: chains whose draws make the predictive distribution.
+
+    Returns:
+        From the number of a draw to [chain view height width 3], float64.
+    """
+    summary = summarise(model, draws, is_used, cameras)
+    if summary is None:  # no draw is finite: whoever asks finds out
+        return lambda index: torch.zeros(len(is_used), 1, 1, 1, 1, dtype=torch.float64)
+    scale = torch.from_numpy(discrepancy.noise_scale(summary))
+    factors = torch.from_numpy(discrepancy.multipliers(draws.num_draws * len(is_used)))
+    rows = factors.reshape(draws.num_draws, len(is_used))
+    return lambda index: rows[index, :, None, None, None, None] * scale
+
+
+def summarise(
+    model: SplatModel, draws: Draws, is_used: Bool[Tensor, " chain"], cameras: Cameras
+) -> Pictures | None:
+    """Mean and variance of the pictures of at most ``SUMMARISED`` draws, and the light let through.
+
+    None where no draw is finite.
+    """
+    each = max(1, SUMMARISED // max(1, int(is_used.sum())))
+    chosen = np.linspace(0, draws.num_draws - 1, min(each, draws.num_draws)).round().astype(int)
+    colors, through = [], []
+    for index in np.unique(chosen):
+        sites = _scene(draws, int(index))
+        good = _is_finite(sites) & is_used
+        if good.any():
+            with torch.no_grad():
+                seen = _render(model, sites, good, cameras)
+            colors.append(seen.colors.double())
+            through.append(1.0 - seen.alphas.double())
+    if not colors:
+        return None
+    every = torch.cat(colors)
+    return Pictures(
+        every.mean(0).numpy(),
+        every.var(0, correction=0).numpy(),
+        torch.cat(through).mean(0).numpy(),
+    )
 
 
 def _scene(draws: Draws, index: int) -> dict[str, Tensor]:
@@ -211,7 +277,8 @@ def _psnr_between_orders(model: SplatModel, draws: Draws, targets: Views) -> flo
     model, depth, opacity = model.given(sites), sites["depth"], sites["opacity"]
     with torch.no_grad():
         ours = model.render(depth, opacity, targets.cameras).colors
-        theirs = model.renderer.render(model.gaussians(depth, opacity), targets.cameras).colors
+        viewers = replace(model, config=replace(model.config, order="center"))
+        theirs = viewers.render(depth, opacity, targets.cameras).colors
     return metrics.psnr(ours.numpy(), theirs.numpy())
 
 
@@ -245,7 +312,7 @@ def mean_scene(model: SplatModel, draws: Draws) -> Gaussians:
         for name in ("opacity", *scene_sites.NAMES)
         if name in draws.sites and name != "present"
     }
-    scene = model.given(means).gaussians(depth, means["opacity"])
+    scene = model.given(means).scene(depth, means["opacity"])
     kept = slice(None) if present is None else _is_mostly_present(present)
     return Gaussians(**{f.name: getattr(scene, f.name)[0][kept] for f in fields(scene)})
 

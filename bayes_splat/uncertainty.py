@@ -83,14 +83,16 @@ class PredictionAccumulator:
     def add(
         self,
         rendering: Rendering,
-        noise_scale: Float[Tensor, " chain"] | Float[Tensor, "chain view"],
+        noise_scale: Float[Tensor, " chain"]
+        | Float[Tensor, "chain view"]
+        | Float[Tensor, "chain view height width 3"],
     ) -> None:
         """Take in one draw of every chain.
 
         Args:
             rendering: all target views: colors [chain view height width 3] and so on.
-            noise_scale: standard deviation of the noise, colour units, one a chain or one a
-                (chain, target view).
+            noise_scale: standard deviation of the noise, colour units, one a chain, one a
+                (chain, target view), or one a pixel and channel.
 
         Raises:
             ValueError: shapes that do not fit each other or the draws before.
@@ -256,10 +258,10 @@ def combine_channels(
 def _as_column(noise_scale: Tensor, colors: Tensor) -> Tensor:
     """``noise_scale`` with axes of length one, so that it broadcasts over views and pixels."""
     leading = tuple(colors.shape[: noise_scale.ndim])
-    if noise_scale.ndim not in (1, 2) or tuple(noise_scale.shape) != leading:
+    if noise_scale.ndim not in (1, 2, colors.ndim) or tuple(noise_scale.shape) != leading:
         raise ValueError(
             f"noise_scale has shape {tuple(noise_scale.shape)}; "
-            f"expected [chain] or [chain view] for colors {tuple(colors.shape)}"
+            f"expected [chain], [chain view] or that of the pixels for colors {tuple(colors.shape)}"
         )
     return noise_scale.reshape(*noise_scale.shape, *[1] * (colors.ndim - noise_scale.ndim))
 

@@ -24,8 +24,11 @@ from bayes_splat.rendering.settings import RenderSettings
 
 
 def render_settings(config: ModelConfig) -> RenderSettings:
-    """How a model of this configuration is to be rendered."""
-    if config.colors == "sampled":
+    """How a model of this configuration is to be rendered.
+
+    Colours over a background that is not black may be negative.
+    """
+    if config.colors == "sampled" or config.background != "black":
         return RenderSettings(least_color=-math.inf)
     return RenderSettings()
 

@@ -57,7 +57,9 @@ class HarmonicsGibbs:
         model, to = self.model.given(position), blocks.coordinates(self.model)
         depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
         noise = blocks.noise_per_view(model, to.noise_scale(position["noise_scale"]))
-        harmonics, cameras = position["harmonics"], model.views.cameras
+        # Pictures are taken over the background; coefficients are drawn as they stand there.
+        shift = model.background_harmonics.double()
+        harmonics, cameras = position["harmonics"] - shift, model.views.cameras
         drawn = cpu_color_sweep.sweep_colors(
             model.gaussians(depth, opacity),
             cameras,
@@ -66,10 +68,10 @@ class HarmonicsGibbs:
             sort_depths=model.sort_depths(depth, cameras),
             observed=blocks.photographed(model),
             precisions=1.0 / noise**2,
-            prior_mean=model.proposal.harmonics.double(),
+            prior_mean=model.proposal.harmonics.double() - shift,
             prior_scales=colors.prior_scales(harmonics.shape[-1], model.config.color_scale),
             normals=blocks.normals(generators, *harmonics.shape[1:]),
             threads=blocks.any_threads(model),
         )
         rate = torch.ones(len(depth), dtype=torch.float64)
-        return {**position, "harmonics": drawn}, None, blocks.block_info(rate)
+        return {**position, "harmonics": drawn + shift}, None, blocks.block_info(rate)

@@ -51,7 +51,7 @@ class NoiseGibbs:
         if self.model.config.noise == "global":
             squares = squares.sum(-1, keepdim=True)
         count = 3 * self.model.num_pixels / squares.shape[-1]
-        concentration, rate = self.model.config.noise_prior
+        concentration, rate = self.model.noise_concentration
         gamma = torch.stack(
             [
                 torch._standard_gamma(torch.full_like(row, concentration + 0.5 * count), generator)

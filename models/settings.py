@@ -9,6 +9,9 @@ from typing import ClassVar
 from bayes_splat.errors import ConfigError
 from bayes_splat.options import Options, option
 
+WEAK_NOISE_PRIOR = (2.0, 0.005)
+"""Concentration and rate of the InverseGamma prior of the squared noise where none is given."""
+
 MARKOV_PRIORS = ("scanline_hmm", "ihmm")
 """Priors of depth under which buckets follow each other along scanlines."""
 
@@ -60,14 +63,14 @@ class ModelConfig(Options):
     section: ClassVar[str] = "model"
 
     prior: str = option(
-        "uniform",
+        "smooth",
         "prior of depth: uniform in disparity, smooth (the same with neighbouring pixels coupled), "
         "the proposal's density, or buckets that follow each other along scanlines, with "
         "transitions that are learned (scanline_hmm; ihmm: and few layers of depth)",
         choices=("uniform", "smooth", "proposal", *MARKOV_PRIORS),
     )
     smoothness: float = option(
-        100.0,
+        10.0,
         "with prior=smooth, strength of the coupling, per unit of relative disparity",
         above=0,
     )
@@ -110,9 +113,10 @@ class ModelConfig(Options):
         above=0,
         length=(2, 2),
     )
-    noise_prior: list[float] = option(
-        [2.0, 0.005],
-        "concentration and rate of the InverseGamma prior of the squared noise",
+    noise_prior: list[float] | None = option(
+        None,
+        "concentration and rate of the InverseGamma prior of the squared noise; null: reconstruct "
+        "learns it, and the error of new views, by predicting context views from each other",
         above=0,
         length=(2, 2),
     )
@@ -120,6 +124,11 @@ class ModelConfig(Options):
         "global",
         "one noise scale for all context views or one for each",
         choices=("global", "per_view"),
+    )
+    background: str = option(
+        "mean",
+        "what is behind all Gaussians: the mean colour of the context photographs, or black",
+        choices=("mean", "black"),
     )
     colors: str = option(
         "fixed",

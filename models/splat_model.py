@@ -6,7 +6,7 @@ broadcasts over one leading chain axis.
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import pyro
@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from bayes_splat.harmonics import ZEROTH
 from bayes_splat.models import (
     closed_energy,
     colors,
@@ -30,7 +31,7 @@ from bayes_splat.models.log_simplex import LogDirichlet
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.scanlines import Lines, ScanlineDepth
 from bayes_splat.models.scene_sites import SceneSites
-from bayes_splat.models.settings import MARKOV_PRIORS, ModelConfig
+from bayes_splat.models.settings import MARKOV_PRIORS, WEAK_NOISE_PRIOR, ModelConfig
 from bayes_splat.models.smoothness import Smoothness
 from bayes_splat.rendering.renderer import Renderer
 from bayes_splat.types import Cameras, Gaussians, Rendering, Views
@@ -47,6 +48,10 @@ class SplatModel:
             ``colors.render_settings`` for sampled colours.
         config: priors and order.
         held: what :meth:`given` has filled in.
+        background: colour [3] behind all Gaussians; None: black. The renderer must then not clip
+            colours (``colors.render_settings``): it is given what colours have over the background.
+        photographs_of_rays: the photographs that the Gaussians are born in, which a smooth prior
+            takes its contrast from; None: those that are observed.
     """
 
     proposal: DepthProposal
@@ -54,6 +59,8 @@ class SplatModel:
     renderer: Renderer
     config: ModelConfig = field(default_factory=ModelConfig)
     held: SceneSites = field(default_factory=SceneSites)
+    background: Float[Tensor, " 3"] | None = None
+    photographs_of_rays: Float[Tensor, "view 3 height width"] | None = None
 
     @property
     def num_views(self) -> int:
@@ -75,14 +82,14 @@ class SplatModel:
         """
         if self.config.prior != "smooth":
             return None
-        if len(self.proposal) != self.num_pixels:
+        images = self.views.images if self.photographs_of_rays is None else self.photographs_of_rays
+        num_pixels = images.shape[-4] * images.shape[-2] * images.shape[-1]
+        if len(self.proposal) != num_pixels:
             raise ValueError(
                 f"prior=smooth needs one Gaussian a pixel, got {len(self.proposal)} Gaussians and"
-                f" {self.num_pixels} pixels; use prior=uniform"
+                f" {num_pixels} pixels; use prior=uniform"
             )
-        return smoothness.contrast_weights(
-            self.views.images, self.config.smoothness, self.config.contrast
-        )
+        return smoothness.contrast_weights(images, self.config.smoothness, self.config.contrast)
 
     def given(self, sites: Mapping[str, Tensor]) -> "SplatModel":
         """The model with the scene's sites other than depths and opacities filled in.
@@ -203,7 +210,13 @@ class SplatModel:
 
     def noise_prior(self) -> priors.NoiseScale:
         """Prior of one noise scale."""
-        return priors.noise_prior(*self.config.noise_prior)
+        return priors.noise_prior(*self.noise_concentration)
+
+    @property
+    def noise_concentration(self) -> tuple[float, float]:
+        """Concentration and rate of the InverseGamma prior of the squared noise."""
+        concentration, rate = self.config.noise_prior or WEAK_NOISE_PRIOR
+        return concentration, rate
 
     def __call__(self, pixels: Int[Tensor, "chain pixel"] | None = None) -> None:
         """Run the model; ``pixels`` (flat over view, height, width) restricts the likelihood.
@@ -307,12 +320,17 @@ class SplatModel:
     def photographs(
         self, pixels: Int[Tensor, "*chain pixel"] | None = None
     ) -> Float[Tensor, "*picture 3"]:
-        """The photographed colours, [view height width 3], or of chosen pixels [*chain pixel 3]."""
+        """The photographed colours over the background, [view height width 3] or [*chain pixel 3].
+
+        Args:
+            pixels: chosen ones, flat over (view, height, width); None: all.
+        """
         return self._images if pixels is None else self._images.reshape(-1, 3)[pixels]
 
     @cached_property
     def _images(self) -> Tensor:
-        return rearrange(self.views.images, "view c h w -> view h w c").contiguous()
+        images = rearrange(self.views.images, "view c h w -> view h w c").contiguous()
+        return images if self.background is None else images - self.background.to(images)
 
     def predict_pixels(
         self,
@@ -334,15 +352,20 @@ class SplatModel:
         *,
         non_finite: str = "raise",
     ) -> Float[Tensor, "chain *picture 3"]:
-        """Colours of the context views in the renderer's precision; one chain axis, always."""
+        """Colours of the context views over the background; one chain axis, always.
+
+        In the renderer's precision.
+        """
         batched = depth.reshape(-1, depth.shape[-1]), opacity.reshape(-1, opacity.shape[-1])
-        return self.render(*batched, self.views.cameras, pixels, non_finite=non_finite).colors
+        return self._rendering(*batched, self.views.cameras, pixels, non_finite=non_finite).colors
 
     def observed(
         self, pixels: Int[Tensor, "chain pixel"] | None = None
     ) -> tuple[Float[Tensor, "*chain pixel 3"], Int[Tensor, "*chain pixel"]]:
-        """Photographed colours in float64 and the view of every pixel."""
+        """Photographed colours over the background, float64, and the view of every pixel."""
         observed = rearrange(self.views.images, "view c h w -> (view h w) c").double()
+        if self.background is not None:
+            observed = observed - self.background.to(observed)
         if pixels is None:
             pixels = torch.arange(self.num_pixels, device=observed.device)
         return observed[pixels], self._view_of(pixels)
@@ -354,7 +377,22 @@ class SplatModel:
     def gaussians(
         self, depth: Float[Tensor, "chain gaussian"], opacity: Float[Tensor, "chain gaussian"]
     ) -> Gaussians:
-        """The scene of every chain, or of several rows a chain, in the renderer's precision.
+        """What is composited: the scene of every chain, or of several rows a chain.
+
+        In the renderer's precision; colours are those over the background.
+
+        Raises:
+            ValueError: colours are sampled and not given.
+        """
+        scene = self.scene(depth, opacity)
+        if self.background is None:
+            return scene
+        return replace(scene, harmonics=scene.harmonics - self.background_harmonics)
+
+    def scene(
+        self, depth: Float[Tensor, "chain gaussian"], opacity: Float[Tensor, "chain gaussian"]
+    ) -> Gaussians:
+        """The same with the Gaussians' own colours, as viewers want them.
 
         Raises:
             ValueError: colours are sampled and not given.
@@ -363,6 +401,14 @@ class SplatModel:
             raise ValueError("colours are sampled: take pictures of model.given(position)")
         opacity = opacity.to(self.proposal.harmonics.dtype)
         return self.held.fill(self.proposal.gaussians(depth, opacity))
+
+    @cached_property
+    def background_harmonics(self) -> Float[Tensor, "3 d_sh"]:
+        """What the background takes off every Gaussian's coefficients; 0 over black."""
+        harmonics = torch.zeros_like(self.proposal.harmonics[0])
+        if self.background is not None:
+            harmonics[:, 0] = self.background.to(harmonics) / ZEROTH
+        return harmonics
 
     def sort_depths(
         self, depth: Float[Tensor, "chain gaussian"], cameras: Cameras
@@ -390,6 +436,21 @@ class SplatModel:
             non_finite: of a chain with Gaussians that are not finite: ``raise``, or ``nan`` for
                 pictures of NaN.
         """
+        rendering = self._rendering(depth, opacity, cameras, pixels, non_finite=non_finite)
+        if self.background is None:
+            return rendering
+        return rendering._replace(colors=rendering.colors + self.background.to(rendering.colors))
+
+    def _rendering(
+        self,
+        depth: Tensor,
+        opacity: Tensor,
+        cameras: Cameras,
+        pixels: Tensor | None = None,
+        *,
+        non_finite: str = "raise",
+    ) -> Rendering:
+        """Pictures over the background."""
         return self.renderer.render(
             self.gaussians(depth, opacity),
             cameras,

@@ -119,7 +119,7 @@ def tiny_model(
     generator = torch.Generator().manual_seed(seed + 1)
     images = torch.rand((2, 3, *image_shape), generator=generator, dtype=torch.float64)
     views = Views(cameras, images.to(dtype), ("left", "right"))
-    settings = {"noise_prior": [4.0, 0.05], **config}
+    settings = {"prior": "uniform", "noise_prior": [4.0, 0.05], "background": "black", **config}
     model_config = ModelConfig(**settings)
     engine = make_renderer(renderer, colors.render_settings(model_config))
     return SplatModel(proposal, views, engine, model_config)

@@ -21,8 +21,9 @@ PAGE = (  # from top to bottom; a room stands for all its modules
     ("__main__",),
     ("cli",),
     ("cli_help",),
-    ("compare", "evaluate_encoder", "inspect_proposal", "pipeline", "thermalize"),
-    ("evaluation", "inference", "predictions", "proposal_scores", "view_choice"),
+    ("compare", "evaluate_encoder", "inspect_proposal", "pipeline", "thermalize", "train"),
+    ("evaluation", "held_out"),
+    ("inference", "predictions", "proposal_scores", "view_choice"),
     (
         "compare_config",
         "config",
@@ -31,6 +32,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "progress",
         "sampler_config",
         "thermalize_config",
+        "train_config",
     ),
     (
         "arviz_bridge",
@@ -40,6 +42,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "convergence",
         "depth_metrics",
         "diagnostics",
+        "discrepancy",
         "draw_arrays",
         "energy_meeting",
         "evaluate_encoder_figures",
@@ -57,6 +60,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "saved_runs",
         "site_table",
         "thermalize_report",
+        "train_figures",
         "uncertainty",
         "verdict",
     ),
@@ -78,6 +82,7 @@ ONLY_IN = {  # library -> the modules that may import it
         "evaluation",
         "inspect_config",
         "thermalize_config",
+        "train_config",
     },
     "matplotlib": {
         "compare_report",
@@ -86,6 +91,7 @@ ONLY_IN = {  # library -> the modules that may import it
         "proposal_figures",
         "report",
         "thermalize_report",
+        "train_figures",
     },
     "rich": {"progress"},
     "gsplat": {"rendering"},
@@ -97,6 +103,7 @@ WITHOUT_TESTS = {  # nothing in them to run, or run by another module's tests
     "bayes_splat.__main__",  # tests/test_cli.py
     "bayes_splat.cli_help",  # tests/test_cli.py
     "bayes_splat.errors",
+    "bayes_splat.models.small_encoder.sizes",  # tests/models/small_encoder/test_network.py
     "bayes_splat.rendering.cpu_patch_steps",  # tests/rendering/test_cpu_patch_sweep.py
     "bayes_splat.rendering.cpu_sweep_steps",  # tests/rendering/test_cpu_opacity_sweep.py
     "bayes_splat.samplers.base",  # protocols

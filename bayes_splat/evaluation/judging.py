@@ -86,14 +86,20 @@ def judge(task: Task, method: Method, target: Target, scale_from: str) -> Judged
     cost = _cost(time.perf_counter() - started, task.count)
     started = time.perf_counter()
     record = predictive.predict(
-        fitted.model, fitted.draws, target.views.cameras, task.max_components
+        fitted.model,
+        fitted.draws,
+        target.views.cameras,
+        task.max_components,
+        discrepancy=fitted.discrepancy,
     )
     cost["predict_seconds"] = time.perf_counter() - started
     cost["components"] = float(len(record.means))
     cost["peak_memory"] = process_memory.peak_megabytes()
     cost |= _convergence(fitted, target, cost["seconds"])
-    pixels = scaling.CONTEXT_PIXELS[scale_from](fitted.model, fitted.draws, task.max_components)
-    scale = scaling.fit_scale(*pixels)
+    scale = 1.0  # what was learned from context pixels already is not scaled once more
+    if fitted.discrepancy is None:
+        pixels = scaling.CONTEXT_PIXELS[scale_from](fitted.model, fitted.draws, task.max_components)
+        scale = scaling.fit_scale(*pixels)
     raw = scores.maps(record, target.truth)
     stretched = scores.stretched(raw, record, target.truth, scale)
     views: list[Row] = []

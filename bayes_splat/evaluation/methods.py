@@ -12,18 +12,19 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from bayes_splat import inference
+from bayes_splat import held_out, inference
 from bayes_splat.config import GROUPS, RunConfig
+from bayes_splat.discrepancy import Discrepancy
 from bayes_splat.errors import ModelError
 from bayes_splat.evaluation import adam, predictive, scaling
 from bayes_splat.evaluation.adam import Minimum
-from bayes_splat.models import colors
+from bayes_splat.models.assembly import assemble
 from bayes_splat.models.harmonics_gibbs import HarmonicsGibbs
 from bayes_splat.models.noise_gibbs import NoiseGibbs
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.models.tile_blocks import TileBlocks
-from bayes_splat.rendering.renderer import CountingRenderer, RenderCount, make_renderer
+from bayes_splat.rendering.renderer import RenderCount
 from bayes_splat.samplers import sampling
 from bayes_splat.samplers.base import Position
 from bayes_splat.samplers.failures import Action, FailurePolicy
@@ -69,9 +70,8 @@ class Task:
     def model_with(self, **changes: object) -> SplatModel:
         """The same with other options of the model."""
         config = replace(self.config.model, **changes)  # type: ignore[arg-type]
-        renderer = make_renderer(self.config.renderer.name, colors.render_settings(config))
-        counting = CountingRenderer(renderer, self.count)
-        return SplatModel(self.proposal, self.context, counting, config)
+        name = self.config.renderer.name
+        return assemble(self.proposal, self.context, config, name, self.count)
 
 
 class Fitted(NamedTuple):
@@ -82,12 +82,15 @@ class Fitted(NamedTuple):
         draws: of them.
         has_chains: the draws are those of Markov chains, so that R-hat means something.
         has_converged: an optimisation met its rule; None where there was none.
+        discrepancy: error of pictures of new views that was learned from held-out context views;
+            None: the noise of the draws is all there is.
     """
 
     model: SplatModel
     draws: Draws
     has_chains: bool = False
     has_converged: bool | None = None
+    discrepancy: Discrepancy | None = None
 
 
 Method = Callable[[Task], Fitted]
@@ -173,10 +176,16 @@ def appearance(task: Task) -> Fitted:
 
 
 def sampler(task: Task) -> Fitted:
-    """Draws of the posterior by the sampler that the options name."""
-    config = task.config
+    """Draws of the posterior by the sampler that the options name.
+
+    Noise and error of new views are learned from held-out context views, as ``reconstruct`` does.
+    """
+    config, model, discrepancy = task.config, task.model, None
+    if config.model.noise_prior is None:
+        learned = held_out.learn(model, seed=config.seed)
+        model, discrepancy = learned.model, learned.discrepancy
     draws = inference.sample_posterior(
-        task.model,
+        model,
         config.sampler,
         chains=config.chains,
         draws=config.draws,
@@ -187,7 +196,7 @@ def sampler(task: Task) -> Fitted:
         sampling_limit=config.sampling_limit,
         on_failure=FailurePolicy(cast(Action, config.on_failure)),
     )
-    return Fitted(task.model, _not_empty(draws), has_chains=True)
+    return Fitted(model, _not_empty(draws), has_chains=True, discrepancy=discrepancy)
 
 
 BASELINES: dict[str, Method] = {

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bayes_splat import mixtures
 from bayes_splat.diagnostics import PixelDiagnostics, diagnose_pixels, fixed_grid
+from bayes_splat.discrepancy import Discrepancy, Pictures
 from bayes_splat.errors import ModelError
 from bayes_splat.models import scene_sites
 from bayes_splat.models.splat_model import SplatModel
@@ -73,6 +74,7 @@ def predict(
     max_components: int = MAX_COMPONENTS,
     *,
     without_view: int | None = None,
+    discrepancy: Discrepancy | None = None,
 ) -> Predictive:
     """Render draws of a scene in cameras.
 
@@ -83,6 +85,7 @@ def predict(
         max_components: most draws rendered, evenly spread over each chain.
         without_view: leave out the Gaussians born at this context view's pixels, so that its own
             photograph can be predicted from the others.
+        discrepancy: error of pictures of new views; None: every draw has its own noise scale.
 
     Raises:
         ModelError: not one draw is finite.
@@ -105,10 +108,15 @@ def predict(
         torch.cat([getattr(one, name) for one in found]).float().numpy()
         for name in ("colors", "depths", "alphas")
     )
+    stds = torch.cat(noise).float().numpy()
+    if discrepancy is not None:
+        pictures = Pictures(colors.mean(0), colors.var(0), 1.0 - alphas.mean(0))
+        factors = discrepancy.multipliers(len(colors))[:, None, None, None, None]
+        stds = (factors * discrepancy.noise_scale(pictures)).astype(np.float32)
     depths = np.where(alphas > _LEAST_ALPHA, depths, np.nan)
     return Predictive(
         means=colors,
-        stds=torch.cat(noise).float().numpy(),
+        stds=stds,
         depths=depths,
         depth_stds=_bucket_std(model, depths),
         alphas=alphas.mean(0),

@@ -110,4 +110,4 @@ def _thinned(record: Predictive, observed: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _photographs(model: SplatModel) -> np.ndarray:
-    return np.asarray(model.photographs().double().numpy())
+    return np.asarray(model.views.images.movedim(-3, -1).double().numpy())

@@ -34,5 +34,6 @@ def test_prior_is_normal_around_the_proposal():
 
 
 def test_only_sampled_colors_are_rendered_without_a_clip():
-    assert colors.render_settings(ModelConfig()).least_color == 0.0
+    assert colors.render_settings(ModelConfig(background="black")).least_color == 0.0
+    assert colors.render_settings(ModelConfig()).least_color == -math.inf
     assert colors.render_settings(ModelConfig(colors="sampled")).least_color == -math.inf

@@ -1,0 +1,127 @@
+"""What held-out context photographs teach before the posterior is drawn: noise, and error bars.
+
+Each context view is predicted from the others by a short run of the default sampler
+(``models.cross_views``). Its residuals give
+
+- the noise of the likelihood: the scale of the differences that pictures from other views have,
+  with the tenth of largest ones trimmed. A noise scale that fits the Gaussians' own photographs,
+  where every pixel has a Gaussian of its own colour, is too small by a factor of two and more: the
+  posterior is then too sure, and cold enough for chains to stand still;
+- the discrepancy of pictures of new views (``bayes_splat.discrepancy``).
+
+The noise enters as a strong prior of ``noise_scale``, so the model stays a model: empirical Bayes.
+None of it looks at target views, and the proposal starts these chains and does nothing else.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from bayes_splat import discrepancy
+from bayes_splat.discrepancy import Discrepancy, Pictures
+from bayes_splat.inference import sample_posterior
+from bayes_splat.models import cross_views
+from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.sampler_config import GibbsConfig
+
+WARMUP, DRAWS, CHAINS = 20, 20, 2
+"""Of the short runs."""
+
+STRENGTH = 10.0
+"""The learned noise counts as much as so many times the context photographs."""
+
+_TRIMMED = 0.1
+_KEPT_VARIANCE = 0.6228
+"""Variance of a standard Normal without the tenth that is farthest out."""
+_SEEN = 0.5
+"""Less light than this gets through where a pixel counts as seen from other views."""
+
+
+class HeldOut(NamedTuple):
+    """What was learned.
+
+    Attributes:
+        model: with the noise prior in place.
+        noise_scale: colour units.
+        discrepancy: of pictures of new views.
+    """
+
+    model: SplatModel
+    noise_scale: float
+    discrepancy: Discrepancy
+
+
+def learn(
+    model: SplatModel,
+    *,
+    seed: int = 0,
+    tell: Callable[[str], None] | None = None,
+) -> HeldOut:
+    """Predict every context view from the others.
+
+    Args:
+        model: of two context views or more.
+        seed: the same seed gives the same answer.
+        tell: told what happens.
+
+    Raises:
+        ValueError: there is one context view only.
+    """
+    found, photographs = [], []
+    for view in range(model.num_views):
+        part = cross_views.held_out(model, view)
+        if tell is not None:
+            tell(f"predicting context view {view + 1} of {model.num_views} from the others")
+        found.append(_pictures(part, seed + view))
+        photographs.append(cross_views.photograph(part).double().numpy())
+    pictures = Pictures(*(np.stack(parts) for parts in zip(*found, strict=True)))
+    observed = np.stack(photographs)
+    noise_scale = trimmed_scale(observed - pictures.mean, pictures.through < _SEEN)
+    concentration = 0.5 * STRENGTH * 3.0 * model.num_pixels
+    prior = [concentration, concentration * noise_scale**2]
+    return HeldOut(
+        model=replace(model, config=replace(model.config, noise_prior=prior)),
+        noise_scale=noise_scale,
+        discrepancy=discrepancy.fit(pictures, observed),
+    )
+
+
+def trimmed_scale(
+    residuals: Float[np.ndarray, "view height width 3"],
+    is_seen: Float[np.ndarray, "view height width"],
+) -> float:
+    """Standard deviation of Normal residuals, whatever a tenth of them are.
+
+    Args:
+        residuals: colour units.
+        is_seen: pixels that count; all do where none is.
+    """
+    chosen = residuals[is_seen] if is_seen.any() else residuals
+    squares = np.sort(np.square(chosen).reshape(-1))
+    kept = squares[: max(1, int((1.0 - _TRIMMED) * squares.size))]
+    return float(np.sqrt(max(kept.mean(), 1e-8) / _KEPT_VARIANCE))
+
+
+@torch.no_grad()
+def _pictures(part: SplatModel, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and variance of the held-out view over draws, and the light that gets through."""
+    draws = sample_posterior(
+        part,
+        GibbsConfig(),
+        chains=CHAINS,
+        draws=DRAWS,
+        warmup=WARMUP,
+        seed=seed,
+    )
+    colors, through = [], []
+    for index in range(0, draws.num_draws, 2):
+        depth, opacity = (draws.sites[name][:, index].double() for name in ("depth", "opacity"))
+        seen = part.render(depth, opacity, part.views.cameras)
+        colors.append(seen.colors[:, 0].double().numpy())
+        through.append(1.0 - seen.alphas[:, 0].double().numpy())
+    every = np.concatenate(colors)
+    return every.mean(0), every.var(0), np.concatenate(through).mean(0)
