@@ -25,8 +25,11 @@ from bayes_splat import (
     evaluate_encoder_config,
     inspect_config,
     thermalize_config,
+    train_config,
 )
 from bayes_splat.errors import BayesSplatError, ConfigError
+from bayes_splat.evaluation import config as evaluate_config
+from bayes_splat.evaluation import next_view_config
 
 DONE, FAILED, MISTAKE, INTERRUPTED = 0, 1, 2, 130
 
@@ -46,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         command: Callable[[Sequence[str]], int] = arguments.command
         with _terminate_as_interrupt():
-            return command(arguments.overrides)
+            return command([*arguments.overrides, *(getattr(arguments, "flags", None) or ())])
     except SystemExit:  # argparse has printed --help or --version
         return DONE
     except BayesSplatError as error:
@@ -160,6 +163,34 @@ def _evaluate_encoder(overrides: Sequence[str]) -> int:
     return INTERRUPTED if found.is_interrupted else DONE
 
 
+def _train(overrides: Sequence[str]) -> int:
+    options, composed = train_config.compose_train(overrides)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat import train
+
+    print(train.train(options, composed, tell=lambda text: print(text, flush=True)))
+    return DONE
+
+
+def _evaluate(overrides: Sequence[str]) -> int:
+    plan = evaluate_config.compose_evaluate(overrides)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat.evaluation import run
+
+    found = run.evaluate(plan, tell=lambda text: print(text, file=sys.stderr, flush=True))
+    print(found.text)
+    return INTERRUPTED if found.is_interrupted else DONE
+
+
+def _next_view(overrides: Sequence[str]) -> int:
+    plan = next_view_config.compose_next_view(overrides)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from bayes_splat.evaluation import next_view
+
+    print(next_view.next_view(plan, tell=lambda text: print(text, file=sys.stderr)).text)
+    return DONE
+
+
 class _Parser(argparse.ArgumentParser):
     """Mistakes become our errors, so that they too are one sentence."""
 
@@ -240,6 +271,43 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluated.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
     evaluated.set_defaults(command=_evaluate_encoder)
+    trained = commands.add_parser(
+        "train",
+        help="train an encoder: the small one that is shipped, or pixelSplat's",
+        description="Train an encoder on random scenes with exact depth or on RealEstate10K. Needs "
+        "the extra [train]. What was stopped resumes where its last checkpoint stands.",
+        epilog=cli_help.train(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    trained.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    trained.set_defaults(command=_train)
+    judged = commands.add_parser(
+        "evaluate",
+        help="is the uncertainty right, and is it better than that of other methods",
+        description="Methods and baselines on the same scenes, Gaussians and renderer, judged on "
+        "target views: metrics, calibration, figures and a summary.",
+        epilog=cli_help.evaluate(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    judged.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    judged.add_argument(
+        "--multirun",
+        dest="flags",
+        action="append_const",
+        const="multirun=true",
+        help="scene= and split= hold lists: scene=fox,fern",
+    )
+    judged.set_defaults(command=_evaluate)
+    chosen = commands.add_parser(
+        "next-view",
+        help="which photograph to take next",
+        description="Rank camera positions by how much their photograph is expected to tell about "
+        "the scene, given draws from its posterior.",
+        epilog=cli_help.next_view(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    chosen.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    chosen.set_defaults(command=_next_view)
     return parser
 
 

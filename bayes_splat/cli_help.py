@@ -12,7 +12,10 @@ from bayes_splat import (
     evaluate_encoder_config,
     inspect_config,
     thermalize_config,
+    train_config,
 )
+from bayes_splat.evaluation import config as evaluate_config
+from bayes_splat.evaluation import next_view_config
 from bayes_splat.options import Options, describe
 
 _EXAMPLES = """\
@@ -65,6 +68,28 @@ examples:
       (on one line) an official checkpoint on RealEstate10K"""
 
 
+def evaluate() -> str:
+    """Of ``evaluate``."""
+    parts = [
+        "options of evaluate, written key=value (here with their defaults):",
+        _options(evaluate_config.EvaluateConfig),
+        _paragraph(evaluate_config.OTHERS, 2),
+        evaluate_config.EXAMPLES,
+    ]
+    return "\n".join(parts)
+
+
+def next_view() -> str:
+    """Of ``next-view``."""
+    parts = [
+        "options of next-view, written key=value (here with their defaults):",
+        _options(next_view_config.NextViewConfig),
+        _paragraph("Options of reconstruct but targets may follow.", 2),
+        next_view_config.EXAMPLES,
+    ]
+    return "\n".join(parts)
+
+
 def inspect() -> str:
     """Of ``inspect-proposal``."""
     parts = [
@@ -78,6 +103,23 @@ def inspect() -> str:
         _INSPECT_EXAMPLES,
     ]
     return "\n".join(parts)
+
+
+_TRAIN_EXAMPLES = """
+examples:
+  bayes-splat train cache=scenes precision=bf16 out=small
+      the shipped encoder, from random scenes; the same command resumes it
+  bayes-splat train experiment=pixelsplat data=re10k precision=bf16 out=faithful
+  accelerate launch -m bayes_splat train experiment=pixelsplat data=re10k out=faithful
+      on all GPUs of this machine"""
+
+
+def train() -> str:
+    """Of ``train``."""
+    parts = []
+    for name, cls in train_config.EXPERIMENTS.items():
+        parts += [f"experiment={name}", _paragraph(cls.__doc__ or "", 2), _options(cls), ""]
+    return "\n".join([*parts, _TRAIN_EXAMPLES.lstrip()])
 
 
 def evaluate_encoder() -> str:

@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bayes_splat.errors import ConfigError
 from bayes_splat.models.encoder.settings import EncoderConfig
 from bayes_splat.models.settings import ModelConfig, PlaneSweepConfig
-from bayes_splat.options import Options, build, describe, option, unknown
+from bayes_splat.options import Entry, Options, build, describe, option, unknown
 from bayes_splat.sampler_config import SAMPLERS, GibbsConfig, Sampler
 
 _MANY = 1000
@@ -39,7 +39,7 @@ class RendererConfig(Options):
 
 
 GROUPS: dict[str, dict[str, type[Options]]] = {
-    "proposal": {"plane_sweep": PlaneSweepConfig, "encoder": EncoderConfig},
+    "proposal": {"encoder": EncoderConfig, "plane_sweep": PlaneSweepConfig},
     "model": {"default": ModelConfig},
     "sampler": SAMPLERS,
     "renderer": {
@@ -121,7 +121,7 @@ class RunConfig(Options):
     )
     out: str | None = option(None, "folder for the results; null: outputs/<scene>-<date>-<time>")
 
-    proposal: PlaneSweepConfig | EncoderConfig = field(default_factory=PlaneSweepConfig)
+    proposal: EncoderConfig | PlaneSweepConfig = field(default_factory=EncoderConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     sampler: Sampler = field(default_factory=GibbsConfig)
     renderer: RendererConfig = field(default_factory=RendererConfig)
@@ -155,9 +155,9 @@ def compose_config(overrides: Sequence[str] = ()) -> tuple[RunConfig, DictConfig
     Raises:
         ConfigError: an unknown key or choice, a value of the wrong type or out of its range.
     """
-    given = dict(_split(text) for text in overrides)
+    given = dict(split(text) for text in overrides)
     choices = {group: _choice(group, given) for group in GROUPS}
-    tree = _compose([_readable(key, value, choices) for key, value in given.items()])
+    tree = compose_file("main", [_readable(key, value, choices) for key, value in given.items()])
     try:
         values = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
@@ -198,7 +198,12 @@ def load_saved(path: Path | str) -> tuple[RunConfig, str]:
     return build(RunConfig, known, **groups), text
 
 
-def _split(text: str) -> tuple[str, str]:
+def split(text: str) -> tuple[str, str]:
+    """Key and value of ``key=value``.
+
+    Raises:
+        ConfigError: there is no ``=``.
+    """
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"{text!r} is not an option; write key=value, for example chains=2")
@@ -214,7 +219,6 @@ def _choice(group: str, given: Mapping[str, str]) -> type[Options]:
 
 
 def _readable(key: str, value: str, choices: Mapping[str, type[Options]]) -> str:
-    """The override as Hydra reads it; free text is quoted so that any path goes through."""
     if key in GROUPS:
         return f"{key}={value}"
     section, _, name = key.rpartition(".")
@@ -225,7 +229,15 @@ def _readable(key: str, value: str, choices: Mapping[str, type[Options]]) -> str
         raise unknown(name, [*entries, *([] if section else GROUPS)], section)
     if section and name == "name":
         raise ConfigError(f"{key}={value} does not choose a {section}; write {section}={value}")
-    entry = entries[name]
+    return readable(entries[name], key, value)
+
+
+def readable(entry: Entry, key: str, value: str) -> str:
+    """An override as Hydra reads it; free text is quoted so that any path goes through.
+
+    Raises:
+        ConfigError: more than one value, or none that can be read.
+    """
     if entry.is_list_of_text and value[:1] != "[":
         value = f"[{value}]"
     if entry.is_free_text and not (entry.is_optional and value == "null"):
@@ -251,10 +263,15 @@ def _require_one_value(key: str, value: str) -> None:
         raise ConfigError(f"{key}={value} is more than one value; write a list as {key}=[{value}]")
 
 
-def _compose(overrides: list[str]) -> DictConfig:
+def compose_file(name: str, overrides: list[str]) -> DictConfig:
+    """One of our YAML files with what it refers to.
+
+    Raises:
+        ConfigError: it cannot be composed.
+    """
     try:
         with _own_hydra():
-            return compose("main", overrides)
+            return compose(name, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"cannot compose {' '.join(overrides)}: {_line(error)}") from error
 

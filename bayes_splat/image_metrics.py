@@ -49,10 +49,12 @@ class Lpips(NamedTuple):
     Attributes:
         measure: of image and truth, 0 for equal pictures; None where it is not at hand.
         reason: then; else empty.
+        network: what measures, for a loss; takes pictures [view 3 height width].
     """
 
     measure: Callable[[Picture, Picture], float] | None
     reason: str
+    network: Any = None
 
 
 def find_lpips() -> Lpips:
@@ -74,4 +76,4 @@ def find_lpips() -> Lpips:
         with torch.no_grad():
             return float(network(one, other, normalize=True))
 
-    return Lpips(measure, "")
+    return Lpips(measure, "", network)

@@ -11,7 +11,7 @@ from torch import Tensor
 from bayes_splat import geometry, proposal_figures, report, view_choice
 from bayes_splat.errors import ConfigError
 from bayes_splat.inspect_config import InspectConfig, InspectPlan
-from bayes_splat.models import plane_sweep
+from bayes_splat.models import proposals
 from bayes_splat.models.encoder import epipolar_sampler
 from bayes_splat.models.encoder import propose as learned
 from bayes_splat.models.encoder.propose import Encoded
@@ -48,12 +48,13 @@ def inspect(plan: InspectPlan, tell: Callable[[str], None] = lambda text: None) 
     views, _ = view_choice.load_views(plan.run)
     tell(f"proposing depths for {len(views)} views by {plan.run.proposal.name}")
     encoded = None
-    if isinstance(plan.run.proposal, EncoderConfig):
-        encoder = learned.load(plan.run.proposal)
-        encoded = learned.encode(views, encoder, plan.run.proposal, keep_attention=True)
-        proposal = learned.to_proposal(encoded, views, encoder, plan.run.proposal)
+    config = plan.run.proposal
+    if isinstance(config, EncoderConfig) and not proposals.is_small(config):
+        encoder = learned.load(config)
+        encoded = learned.encode(views, encoder, config, keep_attention=True)
+        proposal = learned.to_proposal(encoded, views, encoder, config)
     else:
-        proposal = plane_sweep.propose(views, plan.run.proposal)
+        proposal = proposals.propose(views, config)
     pixels = choose_pixels(proposal, views, plan.options)
     stories = [tell_pixel(proposal, views, plan.options.view, *at, encoded) for at in pixels]
     return _write(Path(plan.options.out), proposal, views, plan.options.view, stories)

@@ -206,12 +206,12 @@ class _Moments:
 
 
 def mixture_quantiles(
-    means: Float[Tensor, "draw *pixel 3"],
-    stds: Float[Tensor, "draw *#pixel #3"],
+    means: Float[Tensor, "draw *pixel"],
+    stds: Float[Tensor, "draw *#pixel"],
     levels: tuple[float, ...],
     num_steps: int = 22,
     chunk: int = 2**22,
-) -> Float[Tensor, "quantile *pixel 3"]:
+) -> Float[Tensor, "quantile *pixel"]:
     """Quantiles of a Normal mixture of equal weights, by bisection on its distribution function.
 
     The quantile lies between the least and the greatest of the components' own quantiles; each step

@@ -4,7 +4,7 @@ from bayes_splat.models import colors
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.settings import ModelConfig
 from bayes_splat.models.splat_model import SplatModel
-from bayes_splat.rendering.renderer import CountingRenderer, make_renderer
+from bayes_splat.rendering.renderer import CountingRenderer, RenderCount, make_renderer
 from bayes_splat.types import Views
 
 
@@ -13,6 +13,7 @@ def assemble(
     views: Views,
     config: ModelConfig | None = None,
     renderer: str = "auto",
+    count: RenderCount | None = None,
 ) -> SplatModel:
     """The model of some context photographs.
 
@@ -22,12 +23,14 @@ def assemble(
         config: priors and order; None: the defaults.
         renderer: name of an engine, see ``make_renderer``. Its pictures are counted
             (``model.renderer.count``).
+        count: where they are counted, if others count there too.
 
     Raises:
         BayesSplatError: the renderer is not to be had here.
     """
     config = config or ModelConfig()
-    engine = CountingRenderer(make_renderer(renderer, colors.render_settings(config)))
+    plain = make_renderer(renderer, colors.render_settings(config))
+    engine = CountingRenderer(plain, RenderCount() if count is None else count)
     background = None
     if config.background == "mean":
         background = views.images.double().mean((0, 2, 3)).to(views.images)

@@ -19,8 +19,10 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from bayes_splat import geometry, harmonics
+from bayes_splat import geometry
 from bayes_splat.errors import ModelError
+from bayes_splat.models.overlap import require_overlap
+from bayes_splat.models.pixel_gaussians import pixel_gaussians
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.settings import PlaneSweepConfig
 from bayes_splat.types import Views
@@ -46,7 +48,11 @@ def propose(views: Views, config: PlaneSweepConfig | None = None) -> DepthPropos
         (i, j): _sweep(views, i, j, num_planes)
         for i, j in itertools.permutations(range(len(views)), 2)
     }
-    _require_overlap(views, sweeps, config.min_overlap)
+    seen = [
+        torch.stack([s.inside.any(0) for (a, _), s in sweeps.items() if a == i]).any(0)
+        for i in range(len(views))
+    ]
+    require_overlap(seen, views.names, config.min_overlap)
     costs = torch.stack([_view_cost(views, sweeps, i, config) for i in range(len(views))])
     temperature = _fit_temperature(costs, sweeps, config)
     log_phi = _log_softmax(_agree(_log_softmax(-costs / temperature), sweeps, config))
@@ -89,20 +95,6 @@ def _sweep(views: Views, i: int, j: int, num_planes: int) -> _Sweep:
     image = views.images[j].expand(num_planes, -1, -1, -1)
     colors = F.grid_sample(image, grid[..., :2], padding_mode="border", align_corners=False)
     return _Sweep(grid, inside, colors)
-
-
-def _require_overlap(
-    views: Views, sweeps: dict[tuple[int, int], _Sweep], min_overlap: float
-) -> None:
-    for i, name in enumerate(views.names):
-        seen = torch.stack([s.inside.any(0) for (a, _), s in sweeps.items() if a == i]).any(0)
-        share = float(seen.double().mean())
-        if share < min_overlap:
-            raise ModelError(
-                f"context view {name!r} shares only {share:.0%} of its rays with the other context "
-                f"views (at least {min_overlap:.0%} needed); choose views that overlap, or check "
-                "the poses and near/far"
-            )
 
 
 def _view_cost(
@@ -241,30 +233,14 @@ def _agree(
 def _as_proposal(
     views: Views, planes: Float[Tensor, "gaussian bucket plane"], config: PlaneSweepConfig
 ) -> DepthProposal:
-    cameras = views.cameras
-    num_pixels = cameras.image_shape[0] * cameras.image_shape[1]
     phi = planes.sum(-1)
     inside = (torch.arange(config.planes_per_bucket).to(planes) + 0.5) / config.planes_per_bucket
-    origins, directions = geometry.camera_rays(cameras)
-    focal = 0.5 * (cameras.intrinsics[:, 0, 0] + cameras.intrinsics[:, 1, 1])
-    identity = torch.tensor([1.0, 0.0, 0.0, 0.0]).to(phi)
-    colors = rearrange(views.images, "view c h w -> (view h w) c")
-
-    def per_pixel(values: Tensor) -> Tensor:
-        return values.repeat_interleave(num_pixels)
-
-    return DepthProposal(
-        origins=origins.reshape(-1, 3),
-        directions=directions.reshape(-1, 3),
-        near=per_pixel(cameras.near).double(),
-        far=per_pixel(cameras.far).double(),
+    return pixel_gaussians(
+        views,
         probabilities=phi / phi.sum(-1, keepdim=True),
         offsets=(planes * inside).sum(-1) / phi.clamp_min(1e-30),
-        footprints=per_pixel(config.footprint / focal)[:, None].expand(-1, 3),
-        rotations=identity.expand(len(phi), 4),
         opacities=_confidence(phi) * config.opacity,
-        harmonics=harmonics.from_colors(colors),
-        cameras=cameras,
+        footprint=config.footprint,
     )
 
 

@@ -21,7 +21,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
     ("__main__",),
     ("cli",),
     ("cli_help",),
-    ("compare", "evaluate_encoder", "inspect_proposal", "pipeline", "thermalize"),
+    ("compare", "evaluate_encoder", "inspect_proposal", "pipeline", "thermalize", "train"),
     ("evaluation", "held_out"),
     ("inference", "predictions", "proposal_scores", "view_choice"),
     (
@@ -32,10 +32,12 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "progress",
         "sampler_config",
         "thermalize_config",
+        "train_config",
     ),
     (
         "arviz_bridge",
         "calibration",
+        "calibration_metrics",
         "compare_report",
         "convergence",
         "depth_metrics",
@@ -49,6 +51,8 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "files",
         "image_metrics",
         "metrics",
+        "mixture_distance",
+        "mixtures",
         "process_memory",
         "proposal_figures",
         "report",
@@ -56,6 +60,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "saved_runs",
         "site_table",
         "thermalize_report",
+        "train_figures",
         "uncertainty",
         "verdict",
     ),
@@ -74,15 +79,19 @@ ONLY_IN = {  # library -> the modules that may import it
         "cli",
         "compare_config",
         "evaluate_encoder_config",
+        "evaluation",
         "inspect_config",
         "thermalize_config",
+        "train_config",
     },
     "matplotlib": {
         "compare_report",
         "evaluate_encoder_figures",
+        "evaluation",
         "proposal_figures",
         "report",
         "thermalize_report",
+        "train_figures",
     },
     "rich": {"progress"},
     "gsplat": {"rendering"},
@@ -94,6 +103,7 @@ WITHOUT_TESTS = {  # nothing in them to run, or run by another module's tests
     "bayes_splat.__main__",  # tests/test_cli.py
     "bayes_splat.cli_help",  # tests/test_cli.py
     "bayes_splat.errors",
+    "bayes_splat.models.small_encoder.sizes",  # tests/models/small_encoder/test_network.py
     "bayes_splat.rendering.cpu_patch_steps",  # tests/rendering/test_cpu_patch_sweep.py
     "bayes_splat.rendering.cpu_sweep_steps",  # tests/rendering/test_cpu_opacity_sweep.py
     "bayes_splat.samplers.base",  # protocols

@@ -17,6 +17,7 @@ from bayes_splat.errors import ConfigError
 from bayes_splat.options import Options, describe
 from bayes_splat.rendering import cuda_gsplat, renderer
 from bayes_splat.sampler_config import GibbsConfig, MALAConfig
+from bayes_splat.train_config import EXPERIMENTS
 
 CONFIGS = Path(str(files("bayes_splat.configs").joinpath("main.yaml"))).parent
 
@@ -31,7 +32,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _all() -> list[type[Options]]:
-    classes: list[type[Options]] = [RunConfig]
+    classes: list[type[Options]] = [RunConfig, *EXPERIMENTS.values()]
     return classes + [cls for choices in GROUPS.values() for cls in choices.values()]
 
 
@@ -49,6 +50,7 @@ def test_groups_on_disk_are_the_groups_in_python():
         for folder in CONFIGS.iterdir()
         if folder.is_dir() and any(folder.glob("*.yaml"))
     }
+    assert on_disk.pop("experiment") == set(EXPERIMENTS)
     assert on_disk == {group: set(choices) for group, choices in GROUPS.items()}
 
 
@@ -64,6 +66,17 @@ def test_group_yaml_has_the_fields_and_defaults_of_its_dataclass(group, choice):
         expected["name"] = choice
     assert tree == expected
     assert list(tree) == list(expected), "in the same order"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_experiment_yaml_has_the_fields_and_defaults_of_its_dataclass(name):
+    tree = _load(CONFIGS / "experiment" / f"{name}.yaml")
+    assert tree == _defaults(EXPERIMENTS[name])
+    assert list(tree) == list(_defaults(EXPERIMENTS[name])), "in the same order"
+
+
+def test_train_yaml_takes_the_first_experiment():
+    assert _load(CONFIGS / "train.yaml")["defaults"][0] == {"experiment": next(iter(EXPERIMENTS))}
 
 
 def test_every_renderer_can_be_made(monkeypatch):
@@ -180,7 +193,7 @@ def test_home_and_null_and_quotes_are_understood(monkeypatch):
         ("near=[", "cannot read near=["),
         ("scene=", "scene is '' but must be text"),
         ("model.noise=some", "model.noise is some but must be global or per_view"),
-        ("proposal.window=4", "proposal.window is 4 but must be odd, for example 5"),
+        ("proposal.floor=1", "proposal.floor is 1.0 but must be at least 0 and below 1"),
     ],
 )
 def test_mistakes_are_refused_by_name_and_value(override, sentence):

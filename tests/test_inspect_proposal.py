@@ -24,8 +24,10 @@ def proposal(views) -> DepthProposal:
     return plane_sweep.propose(views)
 
 
-def test_sweep_is_drawn_from_the_command_line_options(tmp_path):
-    plan = compose_inspect(["resolution=24", f"out={tmp_path}", "columns=[3]", "rows=[5]"])
+@pytest.mark.parametrize("name", ["encoder", "plane_sweep"])
+def test_proposals_are_drawn_from_the_command_line_options(tmp_path, name):
+    where = [f"out={tmp_path}", "columns=[3]", "rows=[5]"]
+    plan = compose_inspect([f"proposal={name}", "resolution=24", *where])
     found = inspect_proposal.inspect(plan)
     assert [path.name for path in found.files] == ["overview.png", "pixel_1.png"]
     assert all(path.stat().st_size > 5000 for path in found.files)

@@ -17,12 +17,14 @@ class Split(NamedTuple):
         context: frames that the model sees.
         targets: frames held out; may be empty.
         near, far: range of camera z in scene units; None leaves it to the scene.
+        depth_eval: frames whose true depth is fit for judging.
     """
 
     context: tuple[int, ...]
     targets: tuple[int, ...]
     near: float | None
     far: float | None
+    depth_eval: tuple[int, ...] = ()
 
 
 def names(folder: Path) -> tuple[str, ...]:
@@ -53,6 +55,7 @@ def load_split(folder: Path, name: str) -> Split:
         targets=_indices(entry, "targets", where),
         near=_bound(entry, "near", where),
         far=_bound(entry, "far", where),
+        depth_eval=_indices(entry, "depth_eval", where),
     )
 
 

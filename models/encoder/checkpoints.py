@@ -13,9 +13,13 @@ import torch
 from torch import Tensor
 
 from bayes_splat.errors import ModelError
+from bayes_splat.models import weight_files
 from bayes_splat.models.encoder import official_keys
 from bayes_splat.models.encoder.architecture import read_sizes
 from bayes_splat.models.encoder.encoder import PixelSplatEncoder
+
+FORMAT = "bayes_splat.pixelsplat"
+"""What a file of our own training says it is."""
 
 _SHOWN = 8  # keys in an error; more would bury the sentence
 
@@ -37,6 +41,38 @@ def load_pixelsplat_checkpoint(path: Path | str) -> PixelSplatEncoder:
             unexpected or of another shape, each by its official name.
     """
     return from_official_weights(_encoder_weights(Path(path)), str(path))
+
+
+def load_checkpoint(path: Path | str) -> PixelSplatEncoder:
+    """The encoder of an official ``.ckpt``, or of a ``.safetensors`` of our own training.
+
+    Raises:
+        ModelError: as ``load_pixelsplat_checkpoint`` and ``weight_files.read``.
+    """
+    if Path(path).suffix != weight_files.SUFFIX:
+        return load_pixelsplat_checkpoint(path)
+    file = weight_files.read(path)
+    if file.format != FORMAT:
+        raise ModelError(f"{path} is of format {file.format}, not {FORMAT}; {weight_files.REMEDY}")
+    return from_official_weights(file.weights, str(path))
+
+
+def save_checkpoint(
+    encoder: PixelSplatEncoder, path: Path, origin: Mapping[str, str] | None = None
+) -> None:
+    """Write an encoder that was trained here, weights by official key.
+
+    Args:
+        encoder: what to keep.
+        path: ends in ``.safetensors``.
+        origin: how it was made.
+    """
+    has_vit = encoder.sizes.vit is not None
+    weights = {
+        official_keys.official_key(name, has_vit=has_vit): value
+        for name, value in encoder.state_dict().items()
+    }
+    weight_files.write(path, FORMAT, weights, origin or {})
 
 
 def from_official_weights(weights: Mapping[str, Tensor], source: str) -> PixelSplatEncoder:

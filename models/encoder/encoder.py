@@ -96,9 +96,11 @@ class PixelSplatEncoder(nn.Module):
             ModelError: a single view, or sides of a length that the encoder cannot take.
         """
         self._check(context)
-        samples = None if self.epipolar is None else self.sample_lines(context)
+        device = context.images.device.type
+        with torch.autocast(device, enabled=False):  # geometry, whatever the caller does
+            samples = None if self.epipolar is None else self.sample_lines(context)
         attention: list[Tensor] = []
-        with torch.autocast(context.images.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(device, torch.bfloat16, enabled=half):
             features = self.image_features(context.images)
             if self.epipolar is not None and samples is not None:
                 features, attention = self.epipolar(
@@ -106,7 +108,8 @@ class PixelSplatEncoder(nn.Module):
                 )
             features = self.add_detail(features, context.images)
         features = features.float() if half else features
-        return self.read_out(features, context, uniforms, samples, attention)
+        with torch.autocast(device, enabled=False):
+            return self.read_out(features, context, uniforms, samples, attention)
 
     def image_features(
         self, images: Float[Tensor, "batch view 3 height width"]

@@ -16,8 +16,6 @@ is z. Ours starts with what the three are expected to cover together,
 length 1 over the ray's z. Harmonics go through ``official_harmonics``.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -28,6 +26,7 @@ from torch import Tensor
 
 from bayes_splat import geometry, harmonics
 from bayes_splat.errors import ConfigError
+from bayes_splat.models import devices
 from bayes_splat.models.encoder import border, checkpoints, official_harmonics
 from bayes_splat.models.encoder.border import Frame
 from bayes_splat.models.encoder.encoder import EncoderOutput, PixelSplatEncoder
@@ -73,14 +72,14 @@ def load(config: EncoderConfig) -> PixelSplatEncoder:
 
     Raises:
         ConfigError: no checkpoint is given, or there is no GPU.
-        ModelError: as ``checkpoints.load_pixelsplat_checkpoint``.
+        ModelError: as ``checkpoints.load_checkpoint``.
     """
     if config.checkpoint is None:
         raise ConfigError(
-            "proposal=encoder needs weights: write proposal.checkpoint=<file> with an official "
-            "pixelSplat checkpoint; models/README.md says where to get one"
+            "pixelSplat's encoder needs weights: write proposal.checkpoint=<file> with an official "
+            "checkpoint; models/README.md says where to get one"
         )
-    return checkpoints.load_pixelsplat_checkpoint(config.checkpoint)
+    return checkpoints.load_checkpoint(config.checkpoint)
 
 
 def encode(
@@ -97,7 +96,7 @@ def encode(
         ModelError: views that the encoder cannot take.
     """
     config = config or EncoderConfig()
-    device = _device(config.device)
+    device = devices.chosen(config.device)
     if config.half and device.type == "cpu":
         raise ConfigError("proposal.half=true is for NVIDIA GPUs; leave it out on a CPU")
     context, frame = border.to_context(views, encoder.sizes.patch_multiple)
@@ -105,7 +104,7 @@ def encode(
     if config.compile:
         encoder.backbone.compile()
     there = Context(*(part.to(device) for part in context))
-    with torch.no_grad(), _one_thread():
+    with torch.no_grad(), devices.one_thread():
         output = encoder(there, keep_attention=keep_attention, half=config.half)
     return Encoded(context, frame, _on_cpu(output))
 
@@ -222,7 +221,7 @@ def _pixels(encoded: Encoded) -> _Pixels:
     ray_z = 1.0 / local.norm(dim=-1)
     own = frame.pose[:3, :3]
     turns = own @ border.orthonormal(context.extrinsics[0].double())[:, :3, :3]
-    views_turn = torch.from_numpy(Rotation.from_matrix(turns.numpy()).as_quat())
+    views_turn = torch.from_numpy(Rotation.from_matrix(turns.cpu().numpy()).as_quat()).to(turns)
     rotations = multiply_xyzw(
         per_pixel(views_turn), _crop(output.pixels.rotations, encoded).double()
     )
@@ -261,24 +260,6 @@ def multiply_xyzw(
     return torch.cat(
         [u * b + v * a + torch.linalg.cross(a, b), u * v - (a * b).sum(-1, keepdim=True)], dim=-1
     )
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums of matrix products depend on the number of threads in their last bits; ours may not."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("proposal.device is cuda but there is no NVIDIA GPU; write cpu or auto")
-    has_gpu = name != "cpu" and torch.cuda.is_available()
-    return torch.device("cuda" if has_gpu else "cpu")
 
 
 def _on_cpu(value: Any) -> Any:

@@ -8,13 +8,15 @@ from bayes_splat.options import Options, option
 
 @dataclass(kw_only=True)
 class EncoderConfig(Options):
-    """proposal=encoder: pixelSplat's network; needs proposal.checkpoint=<file>."""
+    """proposal=encoder: a network that learned to see depth: the shipped one, or pixelSplat's."""
 
     section: ClassVar[str] = "proposal"
 
     name: str = option("encoder", "what proposes depths", choices=("encoder",))
     checkpoint: str | None = option(
-        None, "an official pixelSplat checkpoint (.ckpt); models/README.md says where to get one"
+        None,
+        "null: the small encoder that is shipped; or an official pixelSplat checkpoint (.ckpt, "
+        "models/README.md says where to get one); or what bayes-splat train wrote (.safetensors)",
     )
     num_buckets: int = option(
         32,
@@ -25,18 +27,18 @@ class EncoderConfig(Options):
     range: str = option(
         "scene",
         "depths that the buckets cover: near to far of the scene, so that the posterior is that of "
-        "any other proposal, or the encoder's own range, bucket by bucket as it says",
+        "any other proposal, or pixelSplat's own range, bucket by bucket as it says",
         choices=("scene", "encoder"),
     )
     appearance: str = option(
-        "encoder",
+        "auto",
         "where shapes and colours of the Gaussians come from: the encoder, or as with the plane "
-        "sweep the photographs",
-        choices=("encoder", "photograph"),
+        "sweep the photographs; auto: from the encoder where it is pixelSplat's",
+        choices=("auto", "encoder", "photograph"),
     )
     footprint: float = option(
         0.4,
-        "with appearance=photograph, standard deviation of a Gaussian, pixels of its view",
+        "with the appearance of photographs, standard deviation of a Gaussian, pixels of its view",
         above=0,
     )
     floor: float = option(
@@ -50,5 +52,7 @@ class EncoderConfig(Options):
         "where the encoder runs; auto: a GPU if there is one",
         choices=("auto", "cpu", "cuda"),
     )
-    half: bool = option(False, "bfloat16 in all but geometry; on GPUs only")
-    compile: bool = option(False, "compile the backbone first; takes a minute or more")
+    half: bool = option(False, "of pixelSplat: bfloat16 in all but geometry; on GPUs only")
+    compile: bool = option(
+        False, "of pixelSplat: compile the backbone first; takes a minute or more"
+    )

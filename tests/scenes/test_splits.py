@@ -22,6 +22,8 @@ def test_split_by_name(tmp_path):
     assert splits.names(tmp_path) == ("a", "b")
     assert splits.load_split(tmp_path, "a") == splits.Split((3, 1), (0,), 0.5, 2.0)
     assert splits.load_split(tmp_path, "b") == splits.Split((0, 1), (), None, None)
+    write(tmp_path, [{"name": "c", "context": [0, 1], "depth_eval": [1]}])
+    assert splits.load_split(tmp_path, "c").depth_eval == (1,)
 
 
 def test_unknown_name_lists_the_known(tmp_path):

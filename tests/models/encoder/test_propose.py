@@ -202,7 +202,7 @@ def test_from_a_file_to_a_proposal(tmp_path, views, encoder, encoded):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({}, "proposal=encoder needs weights: write proposal.checkpoint=<file>"),
+        ({}, "pixelSplat's encoder needs weights: write proposal.checkpoint=<file>"),
         ({"half": True}, "proposal.half=true is for NVIDIA GPUs"),
         ({"device": "cuda"}, "proposal.device is cuda but there is no NVIDIA GPU"),
     ],

@@ -1,0 +1,1 @@
+"""``bayes-splat evaluate``: methods and baselines side by side, every metric from one record."""

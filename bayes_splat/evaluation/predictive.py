@@ -1,0 +1,186 @@
+"""The one record that every metric is computed from, whatever the method.
+
+A predictive distribution is a mixture of equal weights over at most ``max_components`` draws: at
+every target pixel and channel, Normal(render of the draw, its standard deviation). Draws beyond
+that number are left out evenly, so that a metric is a function of the record and of nothing else.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from bayes_splat import mixtures
+from bayes_splat.diagnostics import PixelDiagnostics, diagnose_pixels, fixed_grid
+from bayes_splat.discrepancy import Discrepancy, Pictures
+from bayes_splat.errors import ModelError
+from bayes_splat.models import scene_sites
+from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.samplers.sampling import Draws
+from bayes_splat.types import Cameras, Rendering
+
+MAX_COMPONENTS = 128
+"""Draws that make up the predictive mixture unless the user says otherwise."""
+
+GRID_PIXELS = 1024
+"""Target pixels, over all views, whose chains are judged."""
+
+_LEAST_ALPHA = 0.01
+"""A draw with less accumulated opacity at a pixel says nothing of its depth."""
+
+
+@dataclass(frozen=True)
+class Predictive:
+    """Draws of the pictures of some views.
+
+    Attributes:
+        means: colours rendered from every draw, in [0, 1].
+        stds: standard deviation of each component, colour units; axes of length one broadcast.
+        depths: rendered camera z, scene units; NaN where the draw shows nothing.
+        depth_stds: what a draw leaves open of it: the width of a depth bucket over sqrt(12).
+        alphas: mean accumulated opacity.
+    """
+
+    means: Float[np.ndarray, "draw view height width 3"]
+    stds: Float[np.ndarray, "draw #view #height #width #3"]
+    depths: Float[np.ndarray, "draw view height width"]
+    depth_stds: Float[np.ndarray, "draw view height width"]
+    alphas: Float[np.ndarray, "view height width"]
+
+    def scaled(self, factor: float) -> "Predictive":
+        """The mixture stretched about its mean: colours' standard deviations times ``factor``."""
+        centre = mixtures.mean(self.means).astype(self.means.dtype)
+        means = centre + np.float32(factor) * (self.means - centre)
+        return replace(self, means=means, stds=self.stds * np.float32(factor))
+
+    def view(self, index: int) -> "Predictive":
+        """One view of it."""
+        part = slice(index, index + 1)
+        return Predictive(
+            means=self.means[:, part],
+            stds=self.stds[:, part] if self.stds.shape[1] > 1 else self.stds,
+            depths=self.depths[:, part],
+            depth_stds=self.depth_stds[:, part],
+            alphas=self.alphas[part],
+        )
+
+
+def predict(
+    model: SplatModel,
+    draws: Draws,
+    cameras: Cameras,
+    max_components: int = MAX_COMPONENTS,
+    *,
+    without_view: int | None = None,
+    discrepancy: Discrepancy | None = None,
+) -> Predictive:
+    """Render draws of a scene in cameras.
+
+    Args:
+        model: whose sites were drawn.
+        draws: chains that were stopped are left out, unless all were.
+        cameras: of the pictures.
+        max_components: most draws rendered, evenly spread over each chain.
+        without_view: leave out the Gaussians born at this context view's pixels, so that its own
+            photograph can be predicted from the others.
+        discrepancy: error of pictures of new views; None: every draw has its own noise scale.
+
+    Raises:
+        ModelError: not one draw is finite.
+    """
+    is_used = _used(draws)
+    each = max(1, max_components // max(int(is_used.sum()), 1))
+    chosen = np.linspace(0, draws.num_draws - 1, min(each, draws.num_draws)).round().astype(int)
+    found: list[Rendering] = []
+    noise: list[Tensor] = []
+    for index in np.unique(chosen):
+        rendering, std, good = _render(model, draws, int(index), cameras, is_used, without_view)
+        if good.any():
+            found.append(rendering)
+            noise.append(std)
+    if not found:
+        raise ModelError(
+            "no draw of any chain is finite: use a smaller step size or another sampler"
+        )
+    colors, depths, alphas = (
+        torch.cat([getattr(one, name) for one in found]).float().numpy()
+        for name in ("colors", "depths", "alphas")
+    )
+    stds = torch.cat(noise).float().numpy()
+    if discrepancy is not None:
+        pictures = Pictures(colors.mean(0), colors.var(0), 1.0 - alphas.mean(0))
+        factors = discrepancy.multipliers(len(colors))[:, None, None, None, None]
+        stds = (factors * discrepancy.noise_scale(pictures)).astype(np.float32)
+    depths = np.where(alphas > _LEAST_ALPHA, depths, np.nan)
+    return Predictive(
+        means=colors,
+        stds=stds,
+        depths=depths,
+        depth_stds=_bucket_std(model, depths),
+        alphas=alphas.mean(0),
+    )
+
+
+def diagnose(model: SplatModel, draws: Draws, cameras: Cameras) -> PixelDiagnostics:
+    """R-hat and ESS of every draw's render at a fixed grid of target pixels, whole chains only."""
+    grid = fixed_grid(cameras.image_shape, len(cameras), GRID_PIXELS)
+    height, width = cameras.image_shape
+    flat = torch.from_numpy((grid.view * height + grid.row) * width + grid.column)
+    is_used = _used(draws)
+    shape = (int(is_used.sum()), draws.num_draws, len(flat))
+    color, depth = np.full((*shape, 3), np.nan, np.float32), np.full(shape, np.nan, np.float32)
+    for index in range(draws.num_draws):
+        rendering, _, good = _render(model, draws, index, cameras, is_used, pixels=flat)
+        good = good[is_used]
+        color[good.numpy(), index] = rendering.colors.float().numpy()
+        depth[good.numpy(), index] = rendering.depths.float().numpy()
+    return diagnose_pixels(color, depth)
+
+
+def noise_of(draws: Draws, index: int) -> Float[Tensor, " chain"]:
+    """Noise of a view that was never photographed: root mean square over the context views'."""
+    scale = draws.sites["noise_scale"][:, index].double()
+    return scale.square().reshape(len(scale), -1).mean(-1).sqrt()
+
+
+def _used(draws: Draws) -> Bool[Tensor, " chain"]:
+    is_whole = draws.is_whole
+    return is_whole if is_whole.any() else torch.ones_like(is_whole)
+
+
+@torch.no_grad()
+def _render(
+    model: SplatModel,
+    draws: Draws,
+    index: int,
+    cameras: Cameras,
+    is_used: Bool[Tensor, " chain"],
+    without_view: int | None = None,
+    pixels: Tensor | None = None,
+) -> tuple[Rendering, Tensor, Bool[Tensor, " chain"]]:
+    """Pictures of one draw of the used chains that are finite, their noise, and which they are."""
+    names = ["depth", "opacity", *(name for name in scene_sites.NAMES if name in draws.sites)]
+    sites = {name: draws.sites[name][:, index].double() for name in names}
+    noise = noise_of(draws, index)
+    good = torch.stack([v.isfinite().flatten(1).all(-1) for v in sites.values()]).all(0)
+    good = good & is_used & noise.isfinite()
+    if not good.any():
+        empty = torch.zeros(0)
+        return Rendering(empty.reshape(0, 3), empty, empty), empty, good
+    sites = {name: values[good] for name, values in sites.items()}
+    if without_view is not None:
+        each = sites["opacity"].shape[1] // model.num_views
+        sites["opacity"][:, without_view * each : (without_view + 1) * each] = 0.0
+    chosen = None if pixels is None else pixels.expand(int(good.sum()), -1)
+    rendering = model.given(sites).render(sites["depth"], sites["opacity"], cameras, chosen)
+    return rendering, noise[good].reshape(-1, 1, 1, 1, 1), good
+
+
+def _bucket_std(model: SplatModel, depths: np.ndarray) -> np.ndarray:
+    """Standard deviation of a depth that is uniform in its bucket."""
+    cameras = model.views.cameras
+    disparities = float((1.0 / cameras.near).max()) - float((1.0 / cameras.far).min())
+    width = np.square(depths) * disparities / model.proposal.num_buckets
+    return np.asarray(width / np.sqrt(12.0), dtype=depths.dtype)

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from bayes_splat.evaluation import information
+from bayes_splat.evaluation.predictive import Predictive
+
+
+def _record(means, noise):
+    return Predictive(
+        means=means.astype(np.float32),
+        stds=np.full((len(means), 1, 1, 1, 1), noise, np.float32),
+        depths=means[..., 0].astype(np.float32),
+        depth_stds=means[..., 0].astype(np.float32),
+        alphas=np.ones(means.shape[1:4], np.float32),
+    )
+
+
+def test_by_hand():
+    # Two draws 1 +- 0.3 of one number, noise 0.1: the variance is nine times that of the noise.
+    means = np.ones((2, 2, 1, 1, 3))
+    means[:, 0, 0, 0, 1] += [0.3, -0.3]
+    found = information.of_pixels(_record(means, 0.1))
+    np.testing.assert_allclose(found, [0.5 * np.log(10), 0.0], rtol=1e-5)
+    np.testing.assert_allclose(information.joint(_record(means, 0.1)), found, rtol=1e-5)
+
+
+def test_pixels_that_move_together_tell_once():
+    means = np.zeros((2, 1, 1, 2, 3))
+    means[0], means[1] = 0.3, -0.3
+    record = _record(means, 0.1)
+    assert information.of_pixels(record)[0] == pytest.approx(6 * 0.5 * np.log(10), rel=1e-5)
+    assert information.joint(record)[0] == pytest.approx(0.5 * np.log(1 + 6 * 9), rel=1e-5)
+
+
+def test_joint_is_the_determinant_of_the_covariance():
+    means = np.random.default_rng(0).normal(size=(40, 1, 2, 2, 3))
+    record = _record(means, 0.5)
+    flat = record.means.reshape(40, -1).astype(np.float64)
+    matrix = np.eye(12) + np.cov(flat.T, bias=True) / 0.25
+    expected = 0.5 * np.linalg.slogdet(matrix)[1]
+    assert information.joint(record)[0] == pytest.approx(expected, rel=1e-5)
+    assert information.joint(record)[0] <= information.of_pixels(record)[0]  # Hadamard
