@@ -326,7 +326,8 @@ def _learned(learned: HeldOut | None) -> dict[str, Any] | None:
     if learned is None:
         return None
     named = dict(zip(TERMS, learned.discrepancy.coefficients, strict=True))
-    return {"noise_scale": learned.noise_scale, **named, "freedom": learned.discrepancy.freedom}
+    color_variance = learned.discrepancy.color_variance
+    return {"noise_scale": learned.noise_scale, **named, "color_variance": color_variance}
 
 
 def _without_nan(value: Any) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bayes_splat import diagnostics, metrics, verdict
 from bayes_splat.diagnostics import PixelDiagnostics, PixelGrid
-from bayes_splat.discrepancy import Discrepancy, Pictures
+from bayes_splat.discrepancy import Discrepancy, Pictures, multipliers
 from bayes_splat.draw_arrays import DrawArray
 from bayes_splat.errors import ModelError
 from bayes_splat.models import scene_sites
@@ -140,7 +140,7 @@ def local_noise(
     if summary is None:  # no draw is finite: whoever asks finds out
         return lambda index: torch.zeros(len(is_used), 1, 1, 1, 1, dtype=torch.float64)
     scale = torch.from_numpy(discrepancy.noise_scale(summary))
-    factors = torch.from_numpy(discrepancy.multipliers(draws.num_draws * len(is_used)))
+    factors = torch.from_numpy(multipliers(draws.num_draws * len(is_used)))
     rows = factors.reshape(draws.num_draws, len(is_used))
     return lambda index: rows[index, :, None, None, None, None] * scale
 

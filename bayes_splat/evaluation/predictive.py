@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bayes_splat import mixtures
 from bayes_splat.diagnostics import PixelDiagnostics, diagnose_pixels, fixed_grid
-from bayes_splat.discrepancy import Discrepancy, Pictures
+from bayes_splat.discrepancy import Discrepancy, Pictures, multipliers
 from bayes_splat.errors import ModelError
 from bayes_splat.models import scene_sites
 from bayes_splat.models.splat_model import SplatModel
@@ -111,7 +111,7 @@ def predict(
     stds = torch.cat(noise).float().numpy()
     if discrepancy is not None:
         pictures = Pictures(colors.mean(0), colors.var(0), 1.0 - alphas.mean(0))
-        factors = discrepancy.multipliers(len(colors))[:, None, None, None, None]
+        factors = multipliers(len(colors))[:, None, None, None, None]
         stds = (factors * discrepancy.noise_scale(pictures)).astype(np.float32)
     depths = np.where(alphas > _LEAST_ALPHA, depths, np.nan)
     return Predictive(
