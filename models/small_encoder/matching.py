@@ -74,4 +74,5 @@ def photometric(
 def halved(volume: Float[Tensor, "*batch height width"]) -> Float[Tensor, "*batch height2 width2"]:
     """Means over blocks of two by two pixels."""
     means: Tensor = F.avg_pool2d(volume.flatten(0, -3)[None], 2)[0]
-    return means.unflatten(0, volume.shape[:-2])
+    halves: Tensor = means.unflatten(0, volume.shape[:-2])
+    return halves
