@@ -182,7 +182,7 @@ def _measure_one(
         abs_rel=depths.abs_rel,
         delta=depths.delta,
         nll=depths.nll,
-        outside=depths.outside,
+        impossible=depths.impossible,
         known=depths.known,
         inside=tuple(depths.reliability.inside.tolist()),
         mass=tuple(depths.reliability.mass.tolist()),

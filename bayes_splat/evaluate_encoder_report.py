@@ -4,7 +4,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,21 @@ from bayes_splat.files import atomic_path, output_error
 TABLE = "evaluate_encoder.csv"
 UNKNOWN = float("nan")
 _NO_LEVELS = (UNKNOWN,) * len(LEVELS)
+_TITLES = (
+    "source",
+    "proposal",
+    "examples",
+    "PSNR, dB",
+    "SSIM",
+    "LPIPS",
+    "abs-rel",
+    "delta<1.25",
+    "NLL, nats",
+    "inside 90 % (calibrated)",
+    "encode, s",
+    "render, s",
+    "peak, MB",
+)
 _MOST_ERRORS = 10  # that are shown; all are in the table
 
 
@@ -25,7 +40,7 @@ class Row(NamedTuple):
         proposal: its name, or ``nearest_view`` for the copied photograph.
         targets: how many views were held out.
         psnr, ssim, lpips: means over target views.
-        abs_rel, delta, nll, outside, known: see ``proposal_scores.DepthScores``.
+        abs_rel, delta, nll, impossible, known: see ``proposal_scores.DepthScores``.
         inside, mass: see ``depth_metrics.Reliability``, a number a level.
         encode_seconds: from photographs to the proposal, weights read anew.
         render_seconds: a picture.
@@ -43,7 +58,7 @@ class Row(NamedTuple):
     abs_rel: float = UNKNOWN
     delta: float = UNKNOWN
     nll: float = UNKNOWN
-    outside: float = UNKNOWN
+    impossible: float = UNKNOWN
     known: float = UNKNOWN
     inside: tuple[float, ...] = _NO_LEVELS
     mass: tuple[float, ...] = _NO_LEVELS
@@ -98,11 +113,11 @@ def mean_row(rows: Sequence[Row]) -> Row:
     """Means over the examples that a number is known for, medians of seconds, most of memory."""
     good = [row for row in rows if not row.error]
     first = rows[0]._replace(example=f"{len(good)} of {len(rows)}", error="")
-    means = {
+    means: dict[str, Any] = {
         name: _over(np.mean, [getattr(row, name) for row in good])
-        for name in ("psnr", "ssim", "lpips", "abs_rel", "delta", "nll", "outside", "known")
+        for name in ("psnr", "ssim", "lpips", "abs_rel", "delta", "nll", "impossible", "known")
     }
-    levels = {
+    levels: dict[str, Any] = {
         name: tuple(
             _over(np.mean, [getattr(row, name)[i] for row in good]) for i in range(len(LEVELS))
         )
@@ -129,10 +144,7 @@ def grouped(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
 def markdown(rows: Sequence[Row]) -> str:
     """A line a source and proposal."""
     at = LEVELS.index(0.9)
-    titles = ("source", "proposal", "examples", "PSNR, dB", "SSIM", "LPIPS", "abs-rel")
-    titles += ("delta<1.25", "NLL, nats", "inside 90 % (calibrated)")
-    titles += ("encode, s", "render, s", "peak, MB")
-    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    lines = [f"| {' | '.join(_TITLES)} |", "|---" * len(_TITLES) + "|"]
     for found in map(mean_row, grouped(rows).values()):
         inside, mass = found.inside[at], found.mass[at]
         calibrated = f"{_told(inside, 3)} ({_told(mass, 3)})"
@@ -192,9 +204,21 @@ def _compared(pairs: Sequence[tuple[Row, Row]]) -> list[str]:
     return parts
 
 
+def impossibilities(rows: Sequence[Row]) -> list[str]:
+    """Sentences: what NLL leaves out."""
+    means = [mean_row(group) for group in grouped(rows).values()]
+    return [
+        f"{row.source}: {row.proposal} holds {row.impossible:.3%} of the true depths for "
+        "impossible (density zero); NLL is that of the others."
+        for row in means
+        if row.impossible > 0
+    ]
+
+
 def summary(rows: Sequence[Row], notes: Sequence[str]) -> str:
     """Table, comparisons, notes and the first errors, as Markdown."""
-    parts = [markdown(rows), *([""] if notes else []), *comparisons(rows), *notes]
+    said = [*comparisons(rows), *impossibilities(rows), *notes]
+    parts = [markdown(rows), *([""] if said else []), *said]
     failed = [row for row in rows if row.error]
     if failed:
         parts += ["", f"{len(failed)} rows failed; each is in {TABLE} with its reason."]

@@ -46,8 +46,9 @@ class DepthScores(NamedTuple):
         abs_rel: mean of |depth - truth| / truth, of the best position of the likeliest bucket.
         delta: share of pixels within a factor of 1.25 of the truth.
         nll: nats a pixel, a density over the scene's relative disparity (0: knowing nothing), of
-            the pixels whose true depth lies in the proposal's range.
-        outside: share of pixels whose true depth does not.
+            the pixels whose true depth has any density.
+        impossible: share of pixels whose true depth has none: it lies outside the proposal's range,
+            or in a bucket of probability zero.
         known: share of pixels whose depth is known.
         reliability: of the bucket probabilities.
     """
@@ -55,7 +56,7 @@ class DepthScores(NamedTuple):
     abs_rel: float
     delta: float
     nll: float
-    outside: float
+    impossible: float
     known: float
     reliability: Reliability
 
@@ -84,9 +85,9 @@ def render_mode(
 
 def nearest_views(context: Views, targets: Views) -> Pictures:
     """For every target view the photograph of the context camera that stands nearest."""
-    centres = [views.cameras.extrinsics[:, :3, 3].double() for views in (targets, context)]
-    nearest = torch.cdist(*centres).argmin(-1)
-    return photographs(context)[nearest.numpy()]
+    wanted, seen = (views.cameras.extrinsics[:, :3, 3].double() for views in (targets, context))
+    nearest = torch.cdist(wanted, seen).argmin(-1)
+    return np.asarray(photographs(context)[nearest.numpy()])
 
 
 def photographs(views: Views) -> Pictures:
@@ -118,7 +119,9 @@ def score_depths(proposal: DepthProposal, context: Views) -> DepthScores:
     is_known = truth.isfinite() & (truth > 0)
     depth = torch.where(is_known, truth, proposal.near)
     is_inside = (depth >= proposal.near) & (depth <= proposal.far)
-    log_prob = torch.where(is_known & is_inside, proposal.log_prob(depth), torch.nan)
+    log_prob = proposal.log_prob(depth)
+    is_impossible = log_prob == -torch.inf
+    log_prob = torch.where(is_known & ~is_impossible, log_prob, torch.nan)
     bucket = torch.where(is_inside, proposal.bucket(depth), -1)
     near, far = (end.double().repeat_interleave(pixels) for end in (cameras.near, cameras.far))
     known = is_known.numpy()
@@ -130,7 +133,7 @@ def score_depths(proposal: DepthProposal, context: Views) -> DepthScores:
         nll=depth_metrics.nll_over_disparity(
             log_prob.numpy(), depth.numpy(), near.numpy(), far.numpy()
         ),
-        outside=float((~is_inside[is_known]).double().mean()) if is_any else UNKNOWN,
+        impossible=float(is_impossible[is_known].double().mean()) if is_any else UNKNOWN,
         known=float(known.mean()),
         reliability=depth_metrics.reliability(
             proposal.probabilities.double().numpy()[known], bucket.numpy()[known]

@@ -26,12 +26,9 @@ def pose(frame: int, step: float = 0.1) -> np.ndarray:
     """Camera-to-world of a camera that walks along x and turns a little."""
     turn = np.eye(4)
     angle = 0.01 * frame
-    turn[:3, :3] = [
-        [math.cos(angle), 0, math.sin(angle)],
-        [0, 1, 0],
-        [-math.sin(angle), 0, math.cos(angle)],
-    ]
-    turn[:3, 3] = [step * frame, 0.2, -0.3]
+    turn[0, 0] = turn[2, 2] = math.cos(angle)
+    turn[0, 2], turn[2, 0] = math.sin(angle), -math.sin(angle)
+    turn[:3, 3] = step * frame, 0.2, -0.3
     return turn
 
 

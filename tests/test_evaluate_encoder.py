@@ -10,6 +10,7 @@ from bayes_splat.evaluate_encoder import BASELINE, EVERYTHING, evaluate, plan_ex
 from bayes_splat.evaluate_encoder_config import compose_evaluate_encoder
 from bayes_splat.models import proposals
 from bayes_splat.models.settings import PlaneSweepConfig
+from bayes_splat.rendering.renderer import Renderer
 from bayes_splat.scenes import examples
 from bayes_splat.scenes.procedural import procedural_scene
 from bayes_splat.scenes.write_transforms import write_transforms
@@ -21,7 +22,7 @@ SMALL = ("resolution=16", "renderer=reference", "data=none", "proposals=plane_sw
 @pytest.fixture(autouse=True)
 def warmed(monkeypatch):
     """Who was warmed up; tests of the command line do it in earnest."""
-    renderers = []
+    renderers: list[Renderer] = []
     monkeypatch.setattr(evaluate_encoder, "_warm_up", renderers.append)
     return renderers
 
@@ -51,7 +52,7 @@ def data(tmp_path):
 
 
 def test_everything_is_measured_and_written(tmp_path, data):
-    heard = []
+    heard: list[str] = []
     wanted = plan("number=2", "targets=2", f"data={data}", "panels=1", out=tmp_path / "out")
     found = evaluate(wanted, tell=heard.append)
     assert not found.is_interrupted
@@ -72,7 +73,7 @@ def test_everything_is_measured_and_written(tmp_path, data):
     assert 8 < sweep.psnr < 40
     assert 0 < sweep.abs_rel < 1
     assert 0 < sweep.delta <= 1
-    assert (sweep.known, sweep.outside) == (1.0, 0.0)
+    assert (sweep.known, sweep.impossible) == (1.0, 0.0)
     assert np.isfinite([sweep.ssim, sweep.nll, *sweep.inside, *sweep.mass]).all()
     assert min(sweep.encode_seconds, sweep.render_seconds) > 0
     assert sweep.peak_memory > 50

@@ -94,6 +94,15 @@ def test_proposals_are_compared_on_the_examples_that_both_have():
     ]
 
 
+def test_what_nll_leaves_out_is_said():
+    rows = [row("a", impossible=0.001), row("b", impossible=0.0), row("a", "other", impossible=0.0)]
+    assert tables.impossibilities(rows) == [
+        "procedural: encoder holds 0.050% of the true depths for impossible (density zero); NLL is "
+        "that of the others."
+    ]
+    assert "0.050%" in tables.summary(rows, [])
+
+
 def test_summary_tells_reasons_once(tmp_path):
     rows = [row(str(i), error="scene is bad; mend it") for i in range(3)] + [row("x", psnr=9.0)]
     text = tables.summary(rows, ["LPIPS is missing: why."])

@@ -48,7 +48,7 @@ def test_depth_scores_by_hand():
     found = proposal_scores.score_depths(sure(proposal, 2), views)
     mode = 1 / (1 - 0.75 * 0.625)
     assert found.abs_rel == pytest.approx((2 - mode) / 2)
-    assert (found.delta, found.outside, found.known) == (1.0, 0.0, 1.0)
+    assert (found.delta, found.impossible, found.known) == (1.0, 0.0, 1.0)
     assert found.nll == pytest.approx(-math.log(4 * 0.94))
     assert found.reliability.inside == pytest.approx(1.0)
     wrong = proposal_scores.score_depths(sure(proposal, 0), views)
@@ -65,9 +65,20 @@ def test_depths_outside_the_range_are_counted_apart():
     views.depths[1, 1, 0] = 0.0
     found = proposal_scores.score_depths(sure(proposal, 2), views)
     assert found.known == pytest.approx(19 / 24)
-    assert found.outside == pytest.approx(12 / 19)
+    assert found.impossible == pytest.approx(12 / 19)
     assert found.nll == pytest.approx(-math.log(4 * 0.94))
     assert found.reliability.inside == pytest.approx(7 / 19)
+
+
+def test_bucket_of_probability_zero_is_impossible_too():
+    """It is no pixel of the NLL, and of the likeliest buckets it is the last."""
+    proposal, views = made(2.0)
+    rows = sure(proposal, 0, 1.0).probabilities
+    rows[:12] = sure(proposal, 2).probabilities[:12]
+    found = proposal_scores.score_depths(replace(proposal, probabilities=rows), views)
+    assert found.impossible == 0.5
+    assert found.nll == pytest.approx(-math.log(4 * 0.94))
+    assert found.reliability.inside == pytest.approx(0.5)
 
 
 def test_density_is_over_the_scenes_disparity_whatever_the_buckets_cover():
@@ -88,7 +99,7 @@ def test_unknown_depths_give_unknown_scores():
     for nothing in (None, torch.full((2, 3, 4), torch.nan)):
         found = proposal_scores.score_depths(proposal, replace(views, depths=nothing))
         assert found.known == 0
-        assert np.isnan([found.abs_rel, found.delta, found.nll, found.outside]).all()
+        assert np.isnan([found.abs_rel, found.delta, found.nll, found.impossible]).all()
         assert np.isnan(found.reliability.inside).all()
 
 
@@ -132,7 +143,8 @@ def test_lpips_is_averaged_over_views(views):
     found = proposal_scores.score_pictures(
         proposal_scores.photographs(views[2:]), views[2:], Lpips(lambda a, b: next(values), "")
     )
-    assert found == (math.inf, pytest.approx(1.0), 0.5)
+    assert (found.psnr, found.lpips) == (math.inf, 0.5)
+    assert found.ssim == pytest.approx(1.0)
 
 
 def test_without_targets_pictures_are_unknown(views):

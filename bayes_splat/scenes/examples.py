@@ -64,8 +64,8 @@ def folders(data: Path, resolution: int) -> list[Planned]:
         resolution: pixels on the long side.
 
     Returns:
-        Examples ``<scene>/<split>``, scenes by name and splits in the order of their file. A file
-        of splits that cannot be read is an example whose ``load`` says so.
+        Examples ``<scene>/<split>``, scenes by name and splits in the order of their file. A split
+        or a file of splits that cannot be read is an example whose ``load`` says so.
 
     Raises:
         SceneError: no scene is in the folder.
@@ -80,22 +80,29 @@ def folders(data: Path, resolution: int) -> list[Planned]:
 
 
 def _of_scene(folder: Path, resolution: int) -> list[Planned]:
+    def load(name: str | None) -> Example:
+        return _read(folder, name or splits.names(folder)[0], resolution)
+
     try:
-        chosen = {name: splits.load_split(folder, name) for name in splits.names(folder)}
+        names = splits.names(folder)
     except SceneError:
-        return [Planned("data", folder.name, lambda: _read(folder, None, resolution))]
+        return [Planned("data", folder.name, lambda: load(None))]
     return [
-        Planned("data", f"{folder.name}/{name}", lambda name=name: _read(folder, name, resolution))  # type: ignore[misc]
-        for name, split in chosen.items()
-        if len(split.context) == 2
+        Planned("data", f"{folder.name}/{name}", lambda name=name: load(name))  # type: ignore[misc]
+        for name in names
+        if _is_pair(folder, name)
     ]
 
 
-def _read(folder: Path, name: str | None, resolution: int) -> Example:
-    if name is None:
-        for each in splits.names(folder):
-            splits.load_split(folder, each)  # raises as it did before
-    split = splits.load_split(folder, str(name))
+def _is_pair(folder: Path, name: str) -> bool:
+    try:
+        return len(splits.load_split(folder, name).context) == 2
+    except SceneError:  # told when its turn comes
+        return True
+
+
+def _read(folder: Path, name: str, resolution: int) -> Example:
+    split = splits.load_split(folder, name)
     views = loader.load(
         folder,
         [*split.context, *split.targets],

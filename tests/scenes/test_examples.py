@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ def test_procedural_examples_are_the_scenes_of_their_seeds():
     assert torch.equal(found.context.images, views.images[:2])
     assert found.targets.names == ("target_0", "target_1")
     assert found.context.depths is not None
+    assert views.depths is not None
     assert torch.equal(found.context.depths, views.depths[:2])
 
 
@@ -54,13 +57,14 @@ def test_folders_give_every_split_of_two_views(data):
         planned[3].load()
 
 
-def test_spoilt_split_of_a_scene_is_an_example_that_says_so(data):
-    spoilt = [{"name": "pair", "context": "0, 1"}]
-    (data / "beach" / "splits.json").write_text(json.dumps(spoilt))
+def test_spoilt_split_is_an_example_that_says_so(data):
+    chosen = [{"name": "odd", "context": "0, 1"}, {"name": "even", "context": [0, 1]}]
+    (data / "beach" / "splits.json").write_text(json.dumps(chosen))
     planned = examples.folders(data, 12)
-    assert [p.key for p in planned] == ["attic/pair", "beach", "cellar"]
-    with pytest.raises(SceneError, match="split pair: context is '0, 1'"):
+    assert [p.key for p in planned] == ["attic/pair", "beach/odd", "beach/even", "cellar"]
+    with pytest.raises(SceneError, match="split odd: context is '0, 1'"):
         planned[1].load()
+    assert len(planned[2].load().targets) == 0
 
 
 def test_depths_are_those_of_nearest_pixels(data):
@@ -79,3 +83,19 @@ def test_depths_are_those_of_nearest_pixels(data):
 def test_folder_without_scenes_is_refused(tmp_path):
     with pytest.raises(SceneError, match=r"holds no scene folders with splits.json; give the"):
         examples.folders(tmp_path, 12)
+
+
+DATA = Path(os.environ.get("BAYES_SPLAT_DATA", Path(__file__).parents[3] / "shared/data")).resolve()
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no scenes in {DATA}; set BAYES_SPLAT_DATA")
+def test_real_scenes_have_their_pairs():
+    planned = {one.key: one.load for one in examples.folders(DATA, 64)}
+    assert len(planned) == 82
+    assert not [key for key in planned if "multi" in key or "mono" in key]
+    stereo = planned["mb_piano/stereo"]()
+    assert len(stereo.targets) == 0
+    assert stereo.context.depths is not None
+    known = (~stereo.context.depths.isnan()).double().mean((1, 2))
+    assert 0.9 < float(known[0]) <= 1.0
+    assert known[1] == 0

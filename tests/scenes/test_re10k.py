@@ -56,8 +56,8 @@ def test_official_options_are_the_default():
 def test_scale_of_the_file_is_kept_where_asked_or_with_three_views():
     kept = Re10kOptions((16, 16), (36, 64), is_baseline_one=False)
     for options, context in ((kept, (0, 4)), (TINY, (0, 2, 4))):
-        centres = re10k.make_example(entry(), Choice(context, (1,)), options)
-        centres = centres.context.cameras.extrinsics[:, :3, 3]
+        made = re10k.make_example(entry(), Choice(context, (1,)), options)
+        centres = made.context.cameras.extrinsics[:, :3, 3]
         assert float((centres[0] - centres[-1]).norm()) == pytest.approx(0.4, abs=1e-5)
 
 
@@ -134,9 +134,12 @@ def test_evaluation_examples_are_read_one_by_one(data, monkeypatch):
     assert {p.source for p in planned} == {"re10k"}
     reads = []
     read_chunk = re10k_chunks.read_chunk
-    monkeypatch.setattr(
-        re10k_chunks, "read_chunk", lambda path: reads.append(path.name) or read_chunk(path)
-    )
+
+    def count(path):
+        reads.append(path.name)
+        return read_chunk(path)
+
+    monkeypatch.setattr(re10k_chunks, "read_chunk", count)
     lost, x, y, z = (p.load for p in planned)
     with pytest.raises(SceneError, match=r"has no scene lost, which .*evaluation.json names"):
         lost()
