@@ -17,6 +17,7 @@ from bayes_splat.uncertainty import combine_channels
 
 _ACROSS = 4  # scatter plots in a row
 _BINS = 12
+_HIGHEST = 1.8  # of sparsification curves: an order that is worse than random may go far up
 _TICKS = (0.001, 0.003, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _LEAST = 1e-3  # errors below are drawn there: a quarter of a step of 8 bits
 
@@ -40,7 +41,7 @@ def sparsification(curves: Mapping[str, Curves]) -> Figure:
     for axes in (left, right):
         axes.set_xlabel("share of pixels removed, most uncertain first")
         axes.set_xlim(0, 1)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, min(axes.get_ylim()[1], _HIGHEST))
     return figure
 
 

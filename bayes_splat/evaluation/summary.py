@@ -61,6 +61,22 @@ COST = (
     ("is_optimised", "converged (Adam)", 2),
 )
 
+BY_SCENE = (
+    ("psnr", "PSNR, dB", 2),
+    ("nll", "NLL", 2),
+    ("crps", "CRPS", 4),
+    ("ause_mae", "AUSE", 3),
+    ("coverage_90", "90 % covers", 3),
+    ("ece", "ECE", 3),
+    ("patch_coverage_90", "patches covered", 3),
+    ("relative_width_90", "relative width", 3),
+    ("auroc_outside", "AUROC outside", 3),
+    ("outside_pixels", "pixels outside", 0),
+    ("depth_ause", "depth AUSE", 3),
+    ("seconds", "seconds", 0),
+)
+"""Columns of the table of single scenes."""
+
 DUELS = ("nll", "crps", "ause_mae", "depth_ause")
 """Metrics on which samplers are held against baselines; less is better."""
 
@@ -97,6 +113,7 @@ def markdown(
         "Means over scenes; the proposal, which all methods share, is not counted.",
         _table([row for row in scenes if row.get("scaling") != "raw"], COST, _plain),
         *_duels(views, contenders),
+        *_by_scene(scenes, contenders),
         *_failures(views),
         *[f"![{name}]({name})" for name in figures],
     ]
@@ -195,6 +212,21 @@ def _duels(views: Sequence[Row], contenders: Sequence[str]) -> list[str]:
         return []
     head = ["methods", "", "metric", "mean difference over views (negative: the first is better)"]
     return ["## Against the baselines", _lines([*head, "better in scenes"], body)]
+
+
+def _by_scene(scenes: Sequence[Row], contenders: Sequence[str]) -> list[str]:
+    rows = [row for row in scenes if row["method"] in contenders and not row.get("error")]
+    if not rows:
+        return []
+    head = ["scene", "split", "method", "", *[heading for _, heading, _ in BY_SCENE]]
+    body = [
+        [
+            *[str(row[key]) for key in ("scene", "split", "method", "scaling")],
+            *[_digits(float(row.get(key, math.nan)), digits) for key, _, digits in BY_SCENE],
+        ]
+        for row in rows
+    ]
+    return ["## Scene by scene", "All target views of a scene together.", _lines(head, body)]
 
 
 def _failures(rows: Sequence[Row]) -> list[str]:

@@ -12,22 +12,40 @@ from bayes_splat.evaluation.config import compose_evaluate
 SMALL = ("resolution=12", "chains=2", "warmup=1", "draws=3", "components=4", "renderer=cpu")
 
 
+SAVE_FIGURE = run.report.save_figure
+
+
 def _plan(out, *more, methods="[deterministic,gibbs]"):
     return compose_evaluate([*SMALL, f"methods={methods}", f"out={out}", *more])
+
+
+@pytest.fixture(autouse=True)
+def quick_figures(monkeypatch):
+    """Figures are drawn once, by ``done``; other tests leave empty files."""
+
+    def touch(path, figure):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    monkeypatch.setattr(run.report, "save_figure", touch)
 
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """An evaluation of two methods, one of which fails, and what it said."""
     out = tmp_path_factory.mktemp("evaluation")
+    patch = pytest.MonkeyPatch()  # set up before or after ``quick_figures``: draw in any case
+    patch.setattr(run.report, "save_figure", SAVE_FIGURE)
     said: list[str] = []
     plan = _plan(out, "model.count=variable", methods="[deterministic,ensemble,gibbs]")
-    return out, run.evaluate(plan, said.append), said
+    found = run.evaluate(plan, said.append)
+    patch.undo()
+    return out, found, said
 
 
 def test_everything_is_written(done):
     out, found, said = done
-    written = {str(path.relative_to(out)) for path in out.rglob("*.*")}
+    written = {str(path.relative_to(out)) for path in out.rglob("*.*") if path.stat().st_size}
     pages = {"metrics.csv", "scenes.csv", "aggregate.csv", "summary.md", "summary.html"}
     figures = {"sparsification.png", "reliability.png", "scatter.png"}
     views = {f"demo/panels/target_{i}.png" for i in range(3)}

@@ -46,6 +46,8 @@ def test_page_holds_every_part():
     assert "| gibbs | raw | 0.800 | 0.900 | 0.950 | 0.950 | 1 | 0.800 | 0.800 | 2 |" in text
     assert "| gibbs - ensemble | raw | nll | -1.0000 [-1.0000, -1.0000] | 100 % of 2 |" in text
     assert "| fox | near | nuts | too / slow |" in text
+    assert "| fern | near | gibbs | scaled | 21.00 | -2.00 | - | - | 0.800 |" in text
+    assert "| fern | near | ensemble |" not in text
     assert "## Depth" in text
     assert "![reliability.png](reliability.png)" in text
     assert "ssim" not in text.lower()  # a column that nobody has
