@@ -241,6 +241,7 @@ def test_the_background_shows_where_light_gets_through():
     seen, plain = (one.render(*place, model.views.cameras) for one in (model, black))
     through = 1.0 - plain.alphas[..., None]
     assert float(through.max()) > 0.4
+    assert model.background is not None
     torch.testing.assert_close(seen.colors, plain.colors + through * model.background)
     assert torch.equal(seen.alphas, plain.alphas)
     assert torch.equal(seen.depths, plain.depths)
@@ -252,6 +253,7 @@ def test_the_likelihood_is_that_of_whole_pictures():
     sites = scenes.prior_draws(model, 3)
     place = sites["depth"], sites["opacity"]
     whole = model.render(*place, model.views.cameras).colors
+    assert model.background is not None
     torch.testing.assert_close(model.pictures(*place), whole - model.background)
     noise = sites["noise_scale"][:, :, None, None, None]
     photographs = model.views.images.movedim(1, -1)
