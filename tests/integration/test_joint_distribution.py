@@ -149,9 +149,6 @@ RIGHT = {
     ),
     "one after another, smooth prior": Case(composed, {**SMOOTH, **LINE}, 4),
     "the default, smooth prior": Case(default, {"renderer": "cpu", **SMOOTH, **LINE}, 4),
-    "the default, smooth prior, a background": Case(
-        default, {"renderer": "cpu", "background": "mean", **SMOOTH, **LINE}, 4
-    ),
 }
 
 

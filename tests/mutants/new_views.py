@@ -2,6 +2,7 @@
 
 from tests.mutants.table import Mutant
 
+BEHIND = "tests/models/test_background.py::"
 CROSS = "tests/models/test_cross_views.py::"
 DISCREPANCY = "tests/test_discrepancy.py::"
 HARMONICS = "tests/models/test_harmonics_gibbs.py::"
@@ -44,8 +45,8 @@ MUTANTS = [
         "return colors if background is None else colors - background.to(colors)",
         "return colors",
         (
-            "tests/models/test_background.py",
-            "tests/models/test_splat_model.py::test_the_likelihood_is_that_of_whole_pictures",
+            BEHIND + "test_colors_and_coefficients_lose_the_same",
+            BEHIND + "test_the_likelihood_is_that_of_whole_pictures",
         ),
     ),
     Mutant(
