@@ -13,12 +13,21 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
 
 from bayes_splat import arviz_bridge, config, export, inference, pipeline, results
+from bayes_splat.discrepancy import TERMS
 from bayes_splat.errors import BayesSplatError, ConfigError, ModelError, OutputError, SceneError
 from tests.helpers_disk import write_demo_scene
 
-SMALL = ("resolution=16", "chains=2", "draws=8", "warmup=4", "sampler.mala_steps=1")
+SMALL = (
+    "resolution=16",
+    "chains=2",
+    "draws=8",
+    "warmup=4",
+    "sampler.mala_steps=1",
+    "model.noise_prior=[2.0,0.005]",  # given, not learned beforehand, which takes longer
+)
 
 
 class Quiet:
@@ -129,6 +138,48 @@ def test_other_samplers_run(sampler, tmp_path):
     options = [o for o in SMALL if "mala_steps" not in o]
     parsed, _ = config.compose_config([*options, f"out={tmp_path}", f"sampler={sampler}"])
     assert pipeline.reconstruct(parsed, "", Quiet()).scores["psnr"]
+
+
+# ----- what context views teach beforehand -----
+
+LEARNING = ("model.noise_prior=null", "draws=3", "warmup=2", "resolution=12")
+
+
+def photographed(folder: Path) -> Path:
+    """The demo scene with noise in the place of its target photographs."""
+    scene = write_demo_scene(folder)
+    rng = np.random.default_rng(0)
+    for image in (scene / "images").glob("target_*.png"):
+        Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).save(image)
+    return scene
+
+
+def test_noise_and_error_bars_are_learned_without_a_look_at_targets(tmp_path):
+    scenes = write_demo_scene(tmp_path / "one"), photographed(tmp_path / "other")
+    progress = Quiet()
+    runs = [
+        run(tmp_path / f"out_{scene.name}", *LEARNING, f"scene={scene}", progress=progress)
+        for scene in scenes
+    ]
+    one, other = (json.loads((found.out / "run.json").read_text()) for found in runs)
+    learned = one["held_out"]
+    assert learned == other["held_out"]
+    assert one["scores"]["psnr"] != other["scores"]["psnr"], "the targets are others"
+    assert set(TERMS) < set(learned)
+    assert 0.0 < learned["noise_scale"] < 0.5
+    assert "predicting context view 2 of 2 from the others" in progress.messages
+    posteriors = [
+        arviz_bridge.group(results.load(found.out / "posterior.nc"), "posterior") for found in runs
+    ]
+    noise = posteriors[0]["noise_scale"].values
+    assert (noise == posteriors[1]["noise_scale"].values).all()
+    assert noise == pytest.approx(learned["noise_scale"], rel=0.2), "a strong prior"
+    maps = np.load(runs[0].out / "target_0" / "maps.npz")
+    assert np.ptp(maps["std"] ** 2 - maps["epistemic_std"] ** 2) > 1e-4, "noise depends on where"
+
+
+def test_a_given_noise_prior_is_kept(finished):
+    assert json.loads((finished.out / "run.json").read_text())["held_out"] is None
 
 
 # ----- interruption -----

@@ -82,8 +82,9 @@ def test_a_prior_does_not_look_at_the_teachers_photographs():
 
 
 def test_teachers_of_a_smooth_prior_are_smooth_and_keep_its_contrast():
-    settings = ["model.prior=smooth", "model.contrast=1.0"]
-    smooth, even = (thermalize.make_teacher(plan(*extra).run) for extra in (settings, []))
+    settings = ["model.prior=smooth", "model.smoothness=100", "model.contrast=1.0"]
+    uniform = ["model.prior=uniform"]
+    smooth, even = (thermalize.make_teacher(plan(*extra).run) for extra in (settings, uniform))
     field = smooth.model.smoothness
     assert field is smooth.start.smoothness
     assert field.strength == smooth.model.config.smoothness
@@ -105,7 +106,9 @@ def test_teachers_of_a_smooth_prior_are_smooth_and_keep_its_contrast():
 
 def test_the_default_sampler_stays_with_a_teacher_of_a_smooth_prior(monkeypatch):
     """Its chains start in equilibrium: energies do not drift, as they do for another field."""
-    teacher = thermalize.make_teacher(plan("model.prior=smooth", "model.contrast=1.0").run)
+    teacher = thermalize.make_teacher(
+        plan("model.prior=smooth", "model.smoothness=100", "model.contrast=1.0").run
+    )
 
     def drift(teacher):
         run = thermalize.run_sampler("gibbs", teacher, GibbsConfig(), steps=24, warmup=4)

@@ -38,7 +38,7 @@ def wrong_noise_prior(model: scenes.ManyDataModel, target: PyroTarget, sampler: 
 
     Leaving the prior out would not do: a flat one is calibrated for every truth there is.
     """
-    concentration, rate = model.config.noise_prior
+    concentration, rate = model.noise_concentration
     wrong = replace(model.config, noise_prior=[concentration, 3.0 * rate])
     return other_kernel(replace(model, config=wrong), sampler)
 

@@ -28,6 +28,8 @@ FAR_OFF = 2.0 * scenes.LIMIT
 SAMPLED: dict[str, Any] = {"colors": "sampled", "color_scale": 0.3}
 SHARP: dict[str, Any] = {**SAMPLED, "noise_prior": [4.0, 0.01], "noise": "per_view"}
 LINE: dict[str, Any] = {**SAMPLED, "renderer": "cpu", "image_shape": (1, 16), "baseline": 0.8}
+SMOOTH = {"prior": "smooth", "smoothness": 8.0, "contrast": 1.0}
+BEHIND: dict[str, Any] = {**LINE, **SMOOTH, "background": "mean"}
 
 
 class Case(NamedTuple):
@@ -73,6 +75,7 @@ RIGHT = {
     "alone": Case(alone, SHARP, 2),
     "alone, degree 1": Case(alone, SHARP, 2, degree=1),
     "the default": Case(default, LINE, 4),
+    "the default, a background": Case(default, BEHIND, 4),
     "the default, degree 1, order of centres": Case(default, {**LINE, "order": "center"}, 4, 1),
     "one after another": Case(composed, {**SAMPLED, "image_shape": (2, 3)}, 4),
     "everything by MALA": Case(mala, SHARP, 10),

@@ -163,7 +163,7 @@ def test_right_kernels_keep_the_joint_distribution(name):
 
 def whole_count(model: SplatModel, target: PyroTarget) -> Kernel:
     """InverseGamma(a + n, ...) where half the count n belongs."""
-    a, b = model.config.noise_prior
+    a, b = model.noise_concentration
     wrong = replace(model.config, noise_prior=[a + 1.5 * model.num_pixels, b])
     return Gibbs(target, [NoiseGibbs(replace(model, config=wrong))])
 

@@ -133,7 +133,7 @@ def exact(model) -> Exact:
     sites = scenes.prior_draws(model, 200_000, seed=5)
     values = quantities(model, sites)
     # InverseGamma(a + n/2, b + S/2) integrates the noise out, and is what it is drawn from.
-    (a, b), half = model.config.noise_prior, 1.5 * model.num_pixels
+    (a, b), half = model.noise_concentration, 1.5 * model.num_pixels
     squares = torch.cat(
         [
             noise_gibbs.squared_residuals(model, *piece).sum(-1)

@@ -48,6 +48,7 @@ def test_pictures_are_composites_over_it(scene, renderer):
     )
     assert model.background is not None
     through = 1.0 - plain.alphas[..., None]
+    assert model.background is not None
     assert float(through.min()) < 0.4
     assert float(through.max()) > 0.6
     seen = model.render(depth, opacity, views.cameras)

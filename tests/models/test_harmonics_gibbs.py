@@ -97,6 +97,7 @@ def test_a_background_shifts_the_problem_and_nothing_else():
     assert model.background is not None
     _, position = same_state(model, 3)
     taken = model.background_harmonics
+    assert model.background is not None
     images = model.views.images - model.background[:, None, None]
     shifted = replace(
         model,

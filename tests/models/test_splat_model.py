@@ -225,74 +225,6 @@ def test_chains_that_cannot_be_drawn_have_infinite_energy(engine):
     assert energies[1].isnan().all()
 
 
-# ----- a background -----
-
-
-def with_and_without(**config: object) -> tuple[SplatModel, SplatModel]:
-    """The same scene over a colour and over black, neither of them clipped."""
-    model = exact_model(background="mean", **config)
-    return model, replace(model, background=None)
-
-
-def test_the_background_shows_where_light_gets_through():
-    model, black = with_and_without()
-    sites = scenes.prior_draws(model, 3)
-    place = sites["depth"], sites["opacity"]
-    seen, plain = (one.render(*place, model.views.cameras) for one in (model, black))
-    through = 1.0 - plain.alphas[..., None]
-    assert model.background is not None
-    assert float(through.max()) > 0.4
-    torch.testing.assert_close(seen.colors, plain.colors + through * model.background)
-    assert torch.equal(seen.alphas, plain.alphas)
-    assert torch.equal(seen.depths, plain.depths)
-
-
-def test_the_likelihood_is_that_of_whole_pictures():
-    """Pictures and photographs are compared over the background: the difference is the same."""
-    model, _ = with_and_without(noise="per_view")
-    assert model.background is not None
-    sites = scenes.prior_draws(model, 3)
-    place = sites["depth"], sites["opacity"]
-    whole = model.render(*place, model.views.cameras).colors
-    torch.testing.assert_close(model.pictures(*place), whole - model.background)
-    noise = sites["noise_scale"][:, :, None, None, None]
-    photographs = model.views.images.movedim(1, -1)
-    by_hand = torch.distributions.Normal(whole, noise).log_prob(photographs).flatten(1).sum(1)
-    found = model.likelihood(*place, sites["noise_scale"]).log_prob(model.photographs())
-    torch.testing.assert_close(found[:, 0], by_hand)
-    observed, _ = model.observed()
-    torch.testing.assert_close(observed, (photographs - model.background).reshape(-1, 3))
-    some = torch.tensor([[1, 20]])
-    torch.testing.assert_close(model.photographs(some), observed[some])
-    torch.testing.assert_close(model.observed(some)[0], observed[some])
-
-
-def test_what_viewers_get_has_its_own_colors():
-    model, black = with_and_without()
-    sites = scenes.prior_draws(model, 2)
-    place = sites["depth"], sites["opacity"]
-    own = model.scene(*place)
-    assert torch.equal(own.harmonics[0], model.proposal.harmonics)
-    assert torch.equal(own.means, model.gaussians(*place).means)
-    composited = model.gaussians(*place).harmonics
-    torch.testing.assert_close(own.harmonics - model.background_harmonics, composited)
-    assert float((own.harmonics - composited).abs().min()) > 0.1
-    assert not black.background_harmonics.any()
-    assert torch.equal(black.gaussians(*place).harmonics, own.harmonics)
-
-
-def test_without_a_noise_prior_it_is_weak():
-    weak = exact_model(noise_prior=None)
-    assert weak.noise_concentration == WEAK_NOISE_PRIOR
-    assert exact_model(noise_prior=[3.0, 0.2]).noise_concentration == (3.0, 0.2)
-    prior = weak.noise_prior()
-    wanted = stats.invgamma(WEAK_NOISE_PRIOR[0], scale=WEAK_NOISE_PRIOR[1])
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(0)
-        drawn = prior.sample((4000,)).square()
-    assert stats.kstest(drawn.numpy(), wanted.cdf).pvalue > 1e-4
-
-
 # ----- the smooth prior -----
 
 
@@ -316,6 +248,18 @@ def test_the_field_needs_a_gaussian_a_pixel():
 
 
 # ----- noise and order -----
+
+
+def test_without_a_noise_prior_it_is_weak():
+    weak = exact_model(noise_prior=None)
+    assert weak.noise_concentration == WEAK_NOISE_PRIOR
+    assert exact_model(noise_prior=[3.0, 0.2]).noise_concentration == (3.0, 0.2)
+    prior = weak.noise_prior()
+    wanted = stats.invgamma(WEAK_NOISE_PRIOR[0], scale=WEAK_NOISE_PRIOR[1])
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        drawn = prior.sample((4000,)).square()
+    assert stats.kstest(drawn.numpy(), wanted.cdf).pvalue > 1e-4
 
 
 def test_noise_of_a_view_concerns_that_view_only():

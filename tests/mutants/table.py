@@ -26,7 +26,7 @@ class Mutant(NamedTuple):
 
 def all_mutants() -> list[Mutant]:
     """Of all rooms. A new room adds its table here."""
-    from tests.mutants import counts, models, rendering, samplers, sweeps
+    from tests.mutants import counts, models, new_views, rendering, samplers, sweeps
 
-    rooms = (samplers, models, counts, rendering, sweeps)
+    rooms = (samplers, models, counts, rendering, sweeps, new_views)
     return [mutant for room in rooms for mutant in room.MUTANTS]

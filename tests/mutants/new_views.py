@@ -1,0 +1,66 @@
+"""Faults in what is behind the Gaussians, and in what context views teach each other."""
+
+from tests.mutants.table import Mutant
+
+BEHIND = "tests/models/test_background.py::"
+CROSS = "tests/models/test_cross_views.py::"
+DISCREPANCY = "tests/test_discrepancy.py::"
+HARMONICS = "tests/models/test_harmonics_gibbs.py::"
+
+MUTANTS = [
+    Mutant(
+        "a held-out view keeps its own Gaussians",
+        "models/cross_views.py",
+        "if other != view]",
+        "if other >= 0]",
+        (CROSS + "test_one_photograph_and_the_gaussians_of_all_others",),
+    ),
+    Mutant(
+        "the smooth prior of a held-out view looks at its photograph",
+        "models/cross_views.py",
+        "images[..., others, :, :, :]",
+        "images[..., [view] * len(others), :, :, :]",
+        (CROSS + "test_a_smooth_prior_takes_its_contrast_from_where_the_gaussians_are_born",),
+    ),
+    Mutant(
+        "new views are as sure where nothing is seen",
+        "bayes_splat/discrepancy.py",
+        "np.square(pictures.through)[..., None]",
+        "(0.0 * pictures.through)[..., None]",
+        (
+            DISCREPANCY + "test_terms_by_hand",
+            DISCREPANCY + "test_unseen_pixels_are_where_errors_are_found",
+        ),
+    ),
+    Mutant(
+        "errors of new views have the tails of a Normal",
+        "bayes_splat/discrepancy.py",
+        "np.sqrt(half / special.gammaincinv(half, levels))",
+        "np.ones(number)",
+        (DISCREPANCY + "test_multipliers_make_a_student_t",),
+    ),
+    Mutant(
+        "photographs keep the background that pictures are over",
+        "models/background.py",
+        "return colors if background is None else colors - background.to(colors)",
+        "return colors",
+        (
+            BEHIND + "test_colors_and_coefficients_lose_the_same",
+            BEHIND + "test_the_likelihood_is_that_of_whole_pictures",
+        ),
+    ),
+    Mutant(
+        "blocks of tiles see the background that photographs are over",
+        "models/tile_blocks.py",
+        "return model.pictures(depth, opacity)",
+        "return model.render(depth, opacity, cameras).colors",
+        ("tests/models/test_tile_blocks.py::test_energy_and_gradient_are_those_of_the_model",),
+    ),
+    Mutant(
+        "colours over a background are drawn around the proposal's own",
+        "models/harmonics_gibbs.py",
+        "harmonics.double() - shift,",
+        "harmonics.double(),",
+        (HARMONICS + "test_a_background_shifts_the_problem_and_nothing_else",),
+    ),
+]
