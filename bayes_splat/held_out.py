@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from bayes_splat import discrepancy
 from bayes_splat.discrepancy import Discrepancy, Pictures
@@ -92,7 +92,7 @@ def learn(
 
 def trimmed_scale(
     residuals: Float[np.ndarray, "view height width 3"],
-    is_seen: Float[np.ndarray, "view height width"],
+    is_seen: Bool[np.ndarray, "view height width"],
 ) -> float:
     """Standard deviation of Normal residuals, whatever a tenth of them are.
 

@@ -38,7 +38,7 @@ examples:
   bayes-splat evaluate scene=photos/garden split=pair_small_0 chains=2 gibbs.patch_sizes=[]
   bayes-splat evaluate --multirun data=photos scene=garden,street split=pair_small_0,pair_large_0
       every scene with every split
-  bayes-splat evaluate data=photos methods=[ensemble,gibbs,gibbs:smooth] smooth/model.prior=smooth
+  bayes-splat evaluate data=photos methods=[ensemble,gibbs,gibbs:rough] rough/model.prior=uniform
       every two-view split of every scene; one method twice, the second time with another prior
   bayes-splat evaluate runs=[results/monday,results/tuesday] out=results/both
       tables and figures of earlier evaluations together; nothing is run"""

@@ -43,9 +43,9 @@ def test_everything_is_evaluated_by_default():
 def test_options_go_where_they_belong():
     options, [scene] = compose_evaluate(
         [
-            "methods=[ensemble,mala,gibbs,gibbs:smooth]",
+            "methods=[ensemble,mala,gibbs,gibbs:rough]",
             "mala.step_size=0.1",
-            "smooth/model.prior=smooth",
+            "rough/model.prior=uniform",
             "gibbs/chains=2",
             "resolution=16",
             "out=x y",
@@ -54,10 +54,10 @@ def test_options_go_where_they_belong():
     assert options.out == "x y"
     assert all(config.resolution == 16 for config in scene.configs.values())
     assert scene.configs["mala"].sampler == MALAConfig(step_size=0.1)
-    assert scene.configs["smooth"].model.prior == "smooth"
-    assert scene.configs["gibbs"].model.prior == "uniform"
-    assert [scene.configs[name].chains for name in ("gibbs", "smooth")] == [2, 4]
-    assert "model.prior=smooth" in scene.settings["smooth"]
+    assert scene.configs["rough"].model.prior == "uniform"
+    assert scene.configs["gibbs"].model.prior == "smooth"
+    assert [scene.configs[name].chains for name in ("gibbs", "rough")] == [2, 4]
+    assert "model.prior=uniform" in scene.settings["rough"]
     assert "components=128" in scene.settings["gibbs"]
 
 

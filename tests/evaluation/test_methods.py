@@ -106,8 +106,8 @@ def test_appearance_holds_the_geometry():
 
 def test_an_unknown_number_of_gaussians_has_no_mode():
     with pytest.raises(ModelError, match=r"take model\.count=fixed"):
-        _run("ensemble", "model.count=variable")
-    assert _run("deterministic", "model.count=variable").draws.num_draws == 1
+        _run("ensemble", "model.count=variable", "model.prior=uniform")
+    assert _run("deterministic", "model.count=variable", "model.prior=uniform").draws.num_draws == 1
 
 
 def test_colours_can_be_sampled_by_all():
