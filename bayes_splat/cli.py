@@ -168,7 +168,11 @@ def _train(overrides: Sequence[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from bayes_splat import train
 
-    print(train.train(options, composed, tell=lambda text: print(text, flush=True)))
+    try:
+        print(train.train(options, composed, tell=lambda text: print(text, flush=True)))
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return INTERRUPTED
     return DONE
 
 

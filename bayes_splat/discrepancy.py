@@ -8,8 +8,8 @@ pixel by pixel and channel by channel, is a sum of what can be seen in the draws
 V the variance of the draws' pictures, blurred, since draws that are wrong together move edges by
 pixels; T the light that gets through all Gaussians; c the variance of colours in the context
 photographs, since nothing is known of what lies behind. The coefficients are those under which the
-held-out context photographs (``models.cross_views``) are most likely; no target view is looked at. A
-discrepancy term in the sense of Kennedy and O'Hagan (2001), "Bayesian calibration of computer
+held-out context photographs (``models.cross_views``) are most likely; no target view is looked at.
+A discrepancy term in the sense of Kennedy and O'Hagan (2001), "Bayesian calibration of computer
 models", section 4.
 
 The draws' own variance is part of s^2. A mixture over draws of Normal(render_k, noise_k) has it

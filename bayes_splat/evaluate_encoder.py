@@ -16,10 +16,9 @@ from bayes_splat.evaluate_encoder_figures import Panel
 from bayes_splat.evaluate_encoder_report import Row
 from bayes_splat.files import atomic_path
 from bayes_splat.image_metrics import Lpips, find_lpips
-from bayes_splat.models import colors, plane_sweep, proposals
+from bayes_splat.models import plane_sweep, proposals
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.proposals import ProposalConfig
-from bayes_splat.models.settings import ModelConfig
 from bayes_splat.rendering.renderer import Renderer, make_renderer
 from bayes_splat.scenes import examples, re10k
 from bayes_splat.scenes.examples import Example, Planned
@@ -72,7 +71,7 @@ def evaluate(
     out = Path(plan.options.out)
     with atomic_path(out / "config.yaml") as partial:
         partial.write_text(plan.composed, encoding="utf-8")
-    renderer = make_renderer(plan.renderer, colors.render_settings(ModelConfig()))
+    renderer = make_renderer(plan.renderer)  # over black and clipped, as the encoder was trained
     _warm_up(renderer)
     lpips = find_lpips()
     shown = _shown(planned, plan.options.panels)

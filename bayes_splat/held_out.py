@@ -23,6 +23,7 @@ from jaxtyping import Bool, Float
 
 from bayes_splat import discrepancy
 from bayes_splat.discrepancy import Discrepancy, Pictures
+from bayes_splat.errors import ModelError
 from bayes_splat.inference import sample_posterior
 from bayes_splat.models import cross_views
 from bayes_splat.models.splat_model import SplatModel
@@ -70,6 +71,8 @@ def learn(
 
     Raises:
         ValueError: there is one context view only.
+        ModelError: all chains of a short run failed.
+        KeyboardInterrupt: the user stopped a short run; nothing of it is worth keeping.
     """
     found, photographs = [], []
     for view in range(model.num_views):
@@ -117,9 +120,14 @@ def _pictures(part: SplatModel, seed: int) -> tuple[np.ndarray, np.ndarray, np.n
         warmup=WARMUP,
         seed=seed,
     )
+    if draws.is_interrupted:
+        raise KeyboardInterrupt
+    whole = draws.is_whole
+    if not whole.any():
+        raise ModelError("no chain that predicts a context view from the others came to its end")
     colors, through = [], []
     for index in range(0, draws.num_draws, 2):
-        depth, opacity = (draws.sites[name][:, index].double() for name in ("depth", "opacity"))
+        depth, opacity = (draws.sites[name][whole, index].double() for name in ("depth", "opacity"))
         seen = part.render(depth, opacity, part.views.cameras)
         colors.append(seen.colors[:, 0].double().numpy())
         through.append(1.0 - seen.alphas[:, 0].double().numpy())

@@ -1,8 +1,7 @@
 """What a network sees of a validation scene, as a figure."""
 
-import torch
 from matplotlib.figure import Figure
-from torch import nn
+from torch import Tensor, nn
 
 from bayes_splat.models.encoder import border
 from bayes_splat.models.encoder import propose as learned
@@ -26,7 +25,8 @@ def figure(model: nn.Module, example: Example, title: str) -> Figure:
     height, width = example.context.cameras.image_shape
     first = slice(0, height * width)
     depth = proposal.mode()[first].reshape(height, width).cpu()
-    panels = [("photograph", example.context.images[0].movedim(0, -1), {})]
+    photograph = example.context.images[0].movedim(0, -1)
+    panels: list[tuple[str, Tensor, dict[str, float]]] = [("photograph", photograph, {})]
     ends = {"vmin": 1.0 / float(proposal.far[0]), "vmax": 1.0 / float(proposal.near[0])}
     if example.context.depths is not None:
         panels.append(("true disparity", 1.0 / example.context.depths[0], ends))
@@ -36,7 +36,7 @@ def figure(model: nn.Module, example: Example, title: str) -> Figure:
     made = Figure(figsize=(3 * len(panels), 3.2), layout="constrained")
     made.suptitle(f"{example.key}, {title}")
     for axes, (name, picture, limits) in zip(made.subplots(1, len(panels)), panels, strict=True):
-        image = axes.imshow(torch.as_tensor(picture).numpy(), **limits)
+        image = axes.imshow(picture.cpu().numpy(), **limits)
         axes.set_title(name)
         axes.set_axis_off()
         if limits:

@@ -76,6 +76,22 @@ class Views:
         )
 
 
+def together(first: Views, second: Views) -> Views:
+    """Views of both, which have one image shape; depths where both have them."""
+    cameras = Cameras(
+        *(
+            torch.cat([getattr(first.cameras, name), getattr(second.cameras, name)])
+            for name in _CAMERA_TENSORS
+        ),
+        image_shape=first.cameras.image_shape,
+    )
+    depths = None
+    if first.depths is not None and second.depths is not None:
+        depths = torch.cat([first.depths, second.depths])
+    images = torch.cat([first.images, second.images])
+    return Views(cameras, images, (*first.names, *second.names), depths)
+
+
 @dataclass(frozen=True)
 class Gaussians:
     """A scene, or one scene a chain: any leading axes, then the Gaussians.

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from bayes_splat import convergence, diagnostics, inference, view_choice
 from bayes_splat.config import RunConfig, compose_config
-from bayes_splat.models import plane_sweep
+from bayes_splat.models import proposals
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering.renderer import CountingRenderer, make_renderer
 from bayes_splat.samplers.base import Position
@@ -106,7 +106,7 @@ class Task:
 def task_of(config: RunConfig, pixels: int) -> Task:
     """The model that ``bayes-splat reconstruct`` would sample."""
     context, targets = view_choice.load_views(config)
-    proposal = plane_sweep.propose(context, config.proposal)
+    proposal = proposals.propose(context, config.proposal)
     renderer = CountingRenderer(make_renderer("cpu"))
     model = SplatModel(proposal, context, renderer, config.model)
     return Task(model, PyroTarget(model, vectorized=True), targets, pixels)

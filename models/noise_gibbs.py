@@ -106,9 +106,9 @@ def _transition_terms(model: SplatModel, position: Position) -> list[Tensor]:
     to, log_layers, terms = LogStickBreaking(), None, []
     if "log_layers" in position:
         log_layers = to(position["log_layers"])
-        layers = LogDirichlet(model.layer_concentration())
+        layers = LogDirichlet(model.transitions.layers())
         terms.append(_log_density(layers, to, position["log_layers"]))
-    rows = LogDirichlet(model.row_concentration(log_layers))
+    rows = LogDirichlet(model.transitions.rows(log_layers))
     return [*terms, _log_density(rows, to, position["log_transition"])]
 
 

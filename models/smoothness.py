@@ -78,6 +78,20 @@ def contrast_weights(
     )
 
 
+def check_rays(num_gaussians: int, images: Float[Tensor, "view 3 height width"]) -> None:
+    """Refuse Gaussians that are not one a pixel of the photographs.
+
+    Raises:
+        ValueError: their numbers differ.
+    """
+    num_pixels = images.shape[0] * images.shape[2] * images.shape[3]
+    if num_gaussians != num_pixels:
+        raise ValueError(
+            f"prior=smooth needs one Gaussian a pixel, got {num_gaussians} Gaussians and"
+            f" {num_pixels} pixels; use prior=uniform"
+        )
+
+
 def energy(
     smoothness: Smoothness, relative: Float[Tensor, "*chain gaussian"]
 ) -> Float[Tensor, "*chain"]:

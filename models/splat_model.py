@@ -16,23 +16,22 @@ from jaxtyping import Float, Int
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from bayes_splat.harmonics import ZEROTH
 from bayes_splat.models import (
+    background,
     closed_energy,
     colors,
     likelihood,
     presence,
     priors,
-    scanlines,
     smoothness,
 )
 from bayes_splat.models.likelihood import PhotographNoise
-from bayes_splat.models.log_simplex import LogDirichlet
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.scanlines import Lines, ScanlineDepth
 from bayes_splat.models.scene_sites import SceneSites
 from bayes_splat.models.settings import MARKOV_PRIORS, WEAK_NOISE_PRIOR, ModelConfig
 from bayes_splat.models.smoothness import Smoothness
+from bayes_splat.models.transition_prior import TransitionPrior
 from bayes_splat.rendering.renderer import Renderer
 from bayes_splat.types import Cameras, Gaussians, Rendering, Views
 
@@ -83,12 +82,7 @@ class SplatModel:
         if self.config.prior != "smooth":
             return None
         images = self.views.images if self.photographs_of_rays is None else self.photographs_of_rays
-        num_pixels = images.shape[-4] * images.shape[-2] * images.shape[-1]
-        if len(self.proposal) != num_pixels:
-            raise ValueError(
-                f"prior=smooth needs one Gaussian a pixel, got {len(self.proposal)} Gaussians and"
-                f" {num_pixels} pixels; use prior=uniform"
-            )
+        smoothness.check_rays(len(self.proposal), images)
         return smoothness.contrast_weights(images, self.config.smoothness, self.config.contrast)
 
     def given(self, sites: Mapping[str, Tensor]) -> "SplatModel":
@@ -161,35 +155,10 @@ class SplatModel:
         """The scanlines of all context views."""
         return Lines.of(self.num_views, self.views.cameras.image_shape, self.config.scanlines)
 
-    def row_concentration(
-        self, log_layers: Float[Tensor, "*chain bucket"] | None = None
-    ) -> Float[Tensor, "*chain bucket bucket"]:
-        """Dirichlet parameters of the transition rows: alpha beta + kappa K (``scanlines``)."""
-        return self._owed(log_layers) + self._nearness
-
-    def layer_share(
-        self, log_layers: Float[Tensor, "*chain bucket"]
-    ) -> Float[Tensor, "*chain bucket bucket"]:
-        """The part of ``row_concentration`` that is alpha beta."""
-        owed = self._owed(log_layers)
-        return owed / (owed + self._nearness)
-
-    def layer_concentration(self) -> Float[Tensor, " bucket"]:
-        """Dirichlet parameters of beta: gamma / Z each."""
-        size = self.proposal.num_buckets
-        share = self.config.layer_concentration / size
-        return torch.full((size,), share, dtype=torch.float64)
-
-    def _owed(self, log_layers: Tensor | None) -> Tensor:
-        size, alpha = self.proposal.num_buckets, self.config.transition_concentration
-        if log_layers is None:
-            return torch.full((size, size), alpha / size, dtype=torch.float64)
-        return (alpha * log_layers.exp())[..., None, :]
-
     @cached_property
-    def _nearness(self) -> Tensor:
-        near = scanlines.nearness(self.proposal.num_buckets)
-        return self.config.transition_stickiness * near
+    def transitions(self) -> TransitionPrior:
+        """What rules the scanlines under a Markov prior."""
+        return TransitionPrior.of(self.config, self.proposal.num_buckets)
 
     @property
     def is_variable(self) -> bool:
@@ -224,15 +193,15 @@ class SplatModel:
         The likelihood of chosen pixels is scaled up by their share, so that its expectation over
         uniformly chosen pixels is the full one.
         """
-        log_transition = self._sample_transition() if self.is_markov else None
-        inclusion = None
-        if self.is_variable:
-            inclusion = pyro.sample("inclusion", self.inclusion_prior())
+        log_transition = self.transitions.sample() if self.is_markov else None
+        inclusion = pyro.sample("inclusion", self.inclusion_prior()) if self.is_variable else None
+        others = {}  # the sites that :meth:`given` fills in
         # Under a Markov prior the terms of a plate of Gaussians are conditional ones.
         with pyro.plate("gaussian", len(self.proposal), dim=-1):
             depth = pyro.sample("depth", self.depth_prior(log_transition))
             opacity = pyro.sample("opacity", self.opacity_prior())
-            others = self._sample_others()
+            if self.config.colors == "sampled":
+                others["harmonics"] = pyro.sample("harmonics", self.harmonics_prior())
             if inclusion is not None:
                 others["present"] = pyro.sample("present", presence.Presence(inclusion))
         if self.smoothness is not None:
@@ -251,23 +220,6 @@ class SplatModel:
         chosen = self.num_pixels if pixels is None else pixels.shape[-1]
         with pyro.poutine.scale(scale=self.num_pixels / chosen):
             pyro.sample("image", image, obs=observed)
-
-    def _sample_others(self) -> dict[str, Tensor]:
-        """The sites that :meth:`given` fills in, inside the plate of the Gaussians."""
-        if self.config.colors == "fixed":
-            return {}
-        return {"harmonics": pyro.sample("harmonics", self.harmonics_prior())}
-
-    def _sample_transition(self) -> Float[Tensor, "*chain bucket bucket"]:
-        log_layers = None
-        if self.config.prior == "ihmm":
-            log_layers = pyro.sample("log_layers", LogDirichlet(self.layer_concentration()))
-            if log_layers.ndim > 1:  # the axis of plates, which this site does not stand in
-                log_layers = log_layers.squeeze(-2)
-        with pyro.plate("from_bucket", self.proposal.num_buckets, dim=-1):
-            rows = LogDirichlet(self.row_concentration(log_layers))
-            log_transition: Tensor = pyro.sample("log_transition", rows)
-        return log_transition
 
     def likelihood(
         self,
@@ -320,17 +272,13 @@ class SplatModel:
     def photographs(
         self, pixels: Int[Tensor, "*chain pixel"] | None = None
     ) -> Float[Tensor, "*picture 3"]:
-        """The photographed colours over the background, [view height width 3] or [*chain pixel 3].
-
-        Args:
-            pixels: chosen ones, flat over (view, height, width); None: all.
-        """
+        """Photographed colours over the background, [view height width 3] or [*chain pixel 3]."""
         return self._images if pixels is None else self._images.reshape(-1, 3)[pixels]
 
     @cached_property
     def _images(self) -> Tensor:
         images = rearrange(self.views.images, "view c h w -> view h w c").contiguous()
-        return images if self.background is None else images - self.background.to(images)
+        return background.over(images, self.background)
 
     def predict_pixels(
         self,
@@ -352,10 +300,7 @@ class SplatModel:
         *,
         non_finite: str = "raise",
     ) -> Float[Tensor, "chain *picture 3"]:
-        """Colours of the context views over the background; one chain axis, always.
-
-        In the renderer's precision.
-        """
+        """Colours over the background in the renderer's precision; one chain axis, always."""
         batched = depth.reshape(-1, depth.shape[-1]), opacity.reshape(-1, opacity.shape[-1])
         return self._rendering(*batched, self.views.cameras, pixels, non_finite=non_finite).colors
 
@@ -364,8 +309,7 @@ class SplatModel:
     ) -> tuple[Float[Tensor, "*chain pixel 3"], Int[Tensor, "*chain pixel"]]:
         """Photographed colours over the background, float64, and the view of every pixel."""
         observed = rearrange(self.views.images, "view c h w -> (view h w) c").double()
-        if self.background is not None:
-            observed = observed - self.background.to(observed)
+        observed = background.over(observed, self.background)
         if pixels is None:
             pixels = torch.arange(self.num_pixels, device=observed.device)
         return observed[pixels], self._view_of(pixels)
@@ -405,10 +349,7 @@ class SplatModel:
     @cached_property
     def background_harmonics(self) -> Float[Tensor, "3 d_sh"]:
         """What the background takes off every Gaussian's coefficients; 0 over black."""
-        harmonics = torch.zeros_like(self.proposal.harmonics[0])
-        if self.background is not None:
-            harmonics[:, 0] = self.background.to(harmonics) / ZEROTH
-        return harmonics
+        return background.harmonics(self.background, self.proposal.harmonics)
 
     def sort_depths(
         self, depth: Float[Tensor, "chain gaussian"], cameras: Cameras
@@ -437,9 +378,7 @@ class SplatModel:
                 pictures of NaN.
         """
         rendering = self._rendering(depth, opacity, cameras, pixels, non_finite=non_finite)
-        if self.background is None:
-            return rendering
-        return rendering._replace(colors=rendering.colors + self.background.to(rendering.colors))
+        return background.put_behind(rendering, self.background)
 
     def _rendering(
         self,

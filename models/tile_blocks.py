@@ -241,7 +241,7 @@ class TileTarget:
         """The pictures; the order of buckets that cannot change is found once."""
         model, cameras = self.parts.model.given(position), self.parts.model.views.cameras
         if not is_held or model.config.order != "bucket":
-            return model.render(depth, opacity, cameras).colors
+            return model.pictures(depth, opacity)
         scene = model.gaussians(depth, opacity)
         return model.renderer.render(scene, cameras, sort_depths=self._ranks).colors
 

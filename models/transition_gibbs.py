@@ -56,14 +56,14 @@ class TransitionGibbs:
         log_layers = None
         if "log_layers" in position:
             held = to(position["log_layers"])
-            tables = draw_tables(counts, self.model.row_concentration(held), generators)
-            tables = owed_tables(tables, self.model.layer_share(held), generators)
-            weights = self.model.layer_concentration() + tables.sum(1)
+            tables = draw_tables(counts, self.model.transitions.rows(held), generators)
+            tables = owed_tables(tables, self.model.transitions.layer_share(held), generators)
+            weights = self.model.transitions.layers() + tables.sum(1)
             log_layers = torch.stack(
                 [log_dirichlet(row, g) for row, g in zip(weights, generators, strict=True)]
             )
             moved["log_layers"] = to.inv(log_layers)
-        rows = self.model.row_concentration(log_layers) + counts
+        rows = self.model.transitions.rows(log_layers) + counts
         drawn = [log_dirichlet(row, g) for row, g in zip(rows, generators, strict=True)]
         moved["log_transition"] = to.inv(torch.stack(drawn))
         return moved, None, blocks.block_info(torch.ones(len(counts), dtype=torch.float64))
@@ -120,7 +120,7 @@ def starting_values(model: SplatModel, depth: Float[Tensor, "chain gaussian"]) -
         return {}
     size = model.proposal.num_buckets
     counts = model.lines.transition_counts(model.proposal.bucket(depth), size)
-    rows = model.row_concentration() + counts
+    rows = model.transitions.rows() + counts
     values = {"log_transition": torch.log(rows / rows.sum(-1, keepdim=True))}
     if model.config.prior == "ihmm":
         values["log_layers"] = torch.full((len(depth), size), -math.log(size), dtype=rows.dtype)

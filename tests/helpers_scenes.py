@@ -30,6 +30,9 @@ from tests.helpers_statistics import noise_per_pixel, statistics
 LIMIT = 4.5
 """Standard errors allowed; one comparison in 150,000 would fail by chance."""
 
+BACKGROUND = (0.25, 0.6, 0.9)
+"""Of tiny scenes that have one: different in every channel."""
+
 PRIOR_SWEEPS = 60
 """Of the Gibbs sampler of the smooth prior: many times what fields of tiny scenes take."""
 
@@ -85,7 +88,10 @@ def random_proposal(cameras: Cameras, num_buckets: int = 4, seed: int = 0) -> De
 
 @dataclass(frozen=True)
 class ManyDataModel(SplatModel):
-    """The same model with photographs of its own for every chain: [chain pixel 3]."""
+    """The same model with photographs of its own for every chain: [chain pixel 3].
+
+    These are over the background, as ``observed`` has them.
+    """
 
     data: Tensor | None = None
 
@@ -113,7 +119,10 @@ def tiny_model(
     renderer: str = "reference",
     **config: object,
 ) -> SplatModel:
-    """A two-view scene of one Gaussian a pixel whose photographs are noise."""
+    """A two-view scene of one Gaussian a pixel whose photographs are noise.
+
+    ``background="mean"`` puts ``BACKGROUND`` behind it.
+    """
     cameras = pair_of_cameras(image_shape, dtype, baseline)
     proposal = random_proposal(cameras, num_buckets, seed)
     generator = torch.Generator().manual_seed(seed + 1)
@@ -122,7 +131,8 @@ def tiny_model(
     settings = {"prior": "uniform", "noise_prior": [4.0, 0.05], "background": "black", **config}
     model_config = ModelConfig(**settings)
     engine = make_renderer(renderer, colors.render_settings(model_config))
-    return SplatModel(proposal, views, engine, model_config)
+    behind = None if model_config.background == "black" else torch.tensor(BACKGROUND, dtype=dtype)
+    return SplatModel(proposal, views, engine, model_config, background=behind)
 
 
 def with_degree(model: SplatModel, degree: int, seed: int = 5) -> SplatModel:
@@ -177,9 +187,9 @@ def _presence_draws(model: SplatModel, chains: int) -> dict[str, Tensor]:
 def _markov_draws(model: SplatModel, chains: int, views: tuple[int, ...]) -> dict[str, Tensor]:
     layers = {}
     if model.config.prior == "ihmm":
-        concentration = model.layer_concentration().expand(chains, -1)
+        concentration = model.transitions.layers().expand(chains, -1)
         layers["log_layers"] = LogDirichlet(concentration).sample()
-    rows = model.row_concentration(layers.get("log_layers"))
+    rows = model.transitions.rows(layers.get("log_layers"))
     rows = rows.expand(chains, *rows.shape[-2:])
     log_transition = LogDirichlet(rows).sample()
     return {
@@ -199,7 +209,8 @@ def with_data(model: SplatModel, sites: dict[str, Tensor], seed: int) -> SplatMo
     scatter = torch.randn(colors.shape, generator=generator, dtype=torch.float64)
     data = colors + noise_per_pixel(model, sites) * scatter
     data = data.to(model.views.images).double()  # every part of the model sees the same digits
-    return ManyDataModel(model.proposal, model.views, model.renderer, model.config, data=data)
+    parts = model.proposal, model.views, model.renderer, model.config
+    return ManyDataModel(*parts, background=model.background, data=data)
 
 
 # ----- the joint-distribution check -----
@@ -294,5 +305,6 @@ def observing(model: SplatModel, sites: dict[str, Tensor], seed: int) -> SplatMo
     """The model with photographs drawn from its own likelihood given the sites of one chain."""
     observed, _ = with_data(model, sites, seed).observed()
     height, width = model.views.cameras.image_shape
-    images = rearrange(observed[0], "(v h w) c -> v c h w", h=height, w=width)
+    seen = observed[0] if model.background is None else observed[0] + model.background
+    images = rearrange(seen, "(v h w) c -> v c h w", h=height, w=width)
     return replace(model, views=replace(model.views, images=images.to(model.views.images)))

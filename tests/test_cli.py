@@ -18,6 +18,7 @@ from bayes_splat.evaluate_encoder_config import EvaluateEncoderConfig
 from bayes_splat.inspect_config import InspectConfig
 from bayes_splat.options import describe
 from bayes_splat.thermalize_config import ThermalizeConfig
+from bayes_splat.train_config import EXPERIMENTS, PixelSplatTraining
 from tests import helpers_runs
 
 ROOT = Path(__file__).parents[1]
@@ -281,3 +282,30 @@ def test_interrupted_evaluation_says_so(capsys, monkeypatch):
     printed = capsys.readouterr()
     assert printed.out == "a table\n"
     assert "interrupted" in printed.err
+
+
+def test_train_explains_itself_and_says_how_to_go_on(capsys, monkeypatch):
+    from bayes_splat import train
+
+    asked = []
+
+    def stopped(options, composed, tell):
+        asked.append(options)
+        tell("step 1")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "train", stopped)
+    assert cli.main(["train", "experiment=pixelsplat", "steps=7"]) == 130
+    assert asked == [PixelSplatTraining(steps=7)]
+    printed = capsys.readouterr()
+    assert printed.out == "step 1\n"
+    assert "the same command goes on" in printed.err
+    monkeypatch.setattr(train, "train", lambda options, composed, tell: "where things are")
+    assert cli.main(["train"]) == 0
+    assert capsys.readouterr().out == "where things are\n"
+    assert cli.main(["train", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for cls in EXPERIMENTS.values():
+        for entry in describe(cls):
+            assert f"{entry.key}=" in shown
+            assert " ".join(entry.rule.meaning.split()) in shown

@@ -193,7 +193,7 @@ def test_home_and_null_and_quotes_are_understood(monkeypatch):
         ("near=[", "cannot read near=["),
         ("scene=", "scene is '' but must be text"),
         ("model.noise=some", "model.noise is some but must be global or per_view"),
-        ("proposal.floor=1", "proposal.floor is 1.0 but must be at least 0 and below 1"),
+        ("proposal.floor=1", "proposal.floor is 1 but must be at least 0 and below 1"),
     ],
 )
 def test_mistakes_are_refused_by_name_and_value(override, sentence):

@@ -68,7 +68,10 @@ def test_folder_of_scenes_comes_from_the_environment(monkeypatch):
         (["number"], "'number' is not an option; write key=value"),
         (["number=0"], "number is 0 but must be at least 1"),
         (["resolution=8"], "must be at least 16"),
-        (["proposals=[best]"], "proposals holds 'best', which does not exist; choose out of plane"),
+        (
+            ["proposals=[best]"],
+            "proposals holds 'best', which does not exist; choose out of encoder",
+        ),
         (["proposals=[encoder,encoder]"], "each may be named only once"),
         (["proposals=["], r"cannot read proposals=\["),
         (["proposal=encoder"], "proposal=encoder is for one run; write proposals="),

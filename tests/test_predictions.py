@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
-from bayes_splat import inference, predictions
+from bayes_splat import discrepancy, inference, predictions
+from bayes_splat.discrepancy import Discrepancy
 from bayes_splat.errors import ModelError
 from bayes_splat.samplers.store import DiskStore
 from tests import helpers_scenes as scenes
@@ -140,3 +142,76 @@ def test_predictions_show_what_is_present():
     unseen, *_ = predictions.predict(model, blind, model.views)
     assert np.abs(seen.mean).max() > 0.1
     assert np.abs(unseen.mean).max() < 1e-9
+
+
+# ----- the error of new views -----
+
+LOCAL = Discrepancy((0.01, 0.5, 0.04), 0.08)
+
+
+def pictures_of(model, draws):
+    """Every draw of every chain: colours and light let through, flat over both."""
+    colors, through = [], []
+    for index in range(draws.num_draws):
+        depth, opacity = (draws.sites[n][:, index].double() for n in ("depth", "opacity"))
+        seen = model.render(depth, opacity, model.views.cameras)
+        colors.append(seen.colors.double())
+        through.append(1.0 - seen.alphas.double())
+    return torch.cat(colors).numpy(), torch.cat(through).numpy()
+
+
+def test_the_noise_is_that_of_the_discrepancy(model, draws):
+    """Pixel by pixel, and wider in some draws than in others."""
+    maps, *_ = predictions.predict(model, draws, model.views, discrepancy=LOCAL)
+    plain, *_ = predictions.predict(model, draws, model.views)
+    colors, through = pictures_of(model, draws)
+    summary = discrepancy.Pictures(colors.mean(0), colors.var(0), through.mean(0))
+    scale = LOCAL.noise_scale(summary)
+    factors = discrepancy.multipliers(len(colors))
+    np.testing.assert_allclose(maps.mean, plain.mean, rtol=1e-12)
+    np.testing.assert_allclose(maps.epistemic_std, plain.epistemic_std, rtol=1e-9)
+    wanted = scale * np.sqrt((factors**2).mean())
+    np.testing.assert_allclose(maps.aleatoric_std, wanted, rtol=1e-5)
+    truth = model.views.images.movedim(1, -1).double().numpy()
+    noise = factors[:, None, None, None, None] * scale
+    pit = stats.norm.cdf(truth, colors, noise).mean(0)
+    np.testing.assert_allclose(maps.pit, pit, atol=1e-5)
+    assert np.ptp(maps.aleatoric_std) > 0.01, "not the same everywhere"
+
+
+def test_a_summary_of_few_draws_says_much_the_same(model, draws, monkeypatch):
+    everything = predictions.summarise(model, draws, draws.is_whole, model.views.cameras)
+    colors, through = pictures_of(model, draws)
+    np.testing.assert_allclose(everything.mean, colors.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(everything.variance, colors.var(0), rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(everything.through, through.mean(0), rtol=1e-5, atol=1e-7)
+    monkeypatch.setattr(predictions, "SUMMARISED", 6)  # two draws of each of three chains
+    some = predictions.summarise(model, draws, draws.is_whole, model.views.cameras)
+    ends = np.concatenate([colors[:3], colors[-3:]])
+    np.testing.assert_allclose(some.mean, ends.mean(0), rtol=1e-6)
+
+
+def test_a_stopped_chain_has_no_say_in_the_noise(model, draws):
+    broken, rest = stopped(draws, 1, 3), only(draws, [0, 2])
+    found = predictions.summarise(model, broken, broken.is_whole, model.views.cameras)
+    wanted = predictions.summarise(model, rest, rest.is_whole, model.views.cameras)
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    maps, *_ = predictions.predict(model, broken, model.views, discrepancy=LOCAL)
+    assert np.isfinite(maps.aleatoric_std).all()
+    for chain in (0, 2):
+        broken = stopped(broken, chain, 0)
+    broken = stopped(broken, 1, 0)
+    with pytest.raises(ModelError, match="no draw of any chain is finite"):
+        predictions.predict(model, broken, model.views, discrepancy=LOCAL)
+
+
+def test_viewers_get_the_colors_of_the_gaussians_and_not_those_over_the_background():
+    model = scenes.tiny_model(background="mean", renderer="cpu")
+    draws = inference.sample_posterior(model, chains=2, draws=3, warmup=1)
+    scene = predictions.mean_scene(model, draws)
+    assert torch.equal(scene.harmonics, model.proposal.harmonics)
+    maps, judged, _ = predictions.predict(model, draws, model.views)
+    colors, _ = pictures_of(model, draws)
+    np.testing.assert_allclose(maps.mean, colors.mean(0), rtol=1e-5)
+    assert judged.renders["color"].shape[-1] == 3

@@ -5,7 +5,9 @@ from dataclasses import fields
 import pytest
 import torch
 
+from bayes_splat import types
 from bayes_splat.types import Cameras, Gaussians, Views
+from tests import helpers_small_encoder
 
 
 @pytest.fixture
@@ -63,3 +65,15 @@ def test_precision_changes_every_tensor(views):
     ).to(torch.float64)
     assert len(scene) == 4
     assert all(getattr(scene, f.name).dtype == torch.float64 for f in fields(scene))
+
+
+def test_views_come_together():
+    views = helpers_small_encoder.scene()
+    whole = types.together(views[:2], views[2:])
+    assert whole.names == views.names
+    assert torch.equal(whole.images, views.images)
+    assert torch.equal(whole.cameras.near, views.cameras.near)
+    assert whole.depths is not None
+    assert torch.equal(whole.depths, views.depths)
+    blind = types.Views(views.cameras, views.images, views.names)
+    assert types.together(blind[:2], views[2:]).depths is None

@@ -154,6 +154,35 @@ def test_one_noise_scale_a_chain_means_the_same_in_every_view():
         np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
+def test_noise_may_differ_by_pixel_and_channel():
+    """Everything is that of the mixture whose components have this noise."""
+    draws, observed = make_draws(6)
+    generator = torch.Generator().manual_seed(2)
+    local = [
+        (r, 0.01 + 0.2 * torch.rand(r.colors.shape, generator=generator, dtype=torch.float64))
+        for r, _ in draws
+    ]
+    prediction = accumulate(local, observed)
+    colors = torch.cat([r.colors for r, _ in local]).numpy()
+    noise = torch.cat([n for _, n in local]).numpy()
+    y = observed.movedim(1, -1).numpy()
+    np.testing.assert_allclose(prediction.aleatoric_std, np.sqrt((noise**2).mean(0)), rtol=1e-12)
+    np.testing.assert_allclose(prediction.pit, stats.norm.cdf(y, colors, noise).mean(0), atol=1e-12)
+    density = stats.norm.pdf(y, colors, noise).mean(0)
+    np.testing.assert_allclose(prediction.nll, -np.log(density), rtol=1e-9)
+    for level, found in zip(uncertainty.QUANTILES, prediction.quantiles, strict=True):
+        reached = stats.norm.cdf(found, colors, noise).mean(0)
+        np.testing.assert_allclose(reached, level, atol=2e-5)
+
+
+def test_even_noise_of_pixels_is_that_of_the_chain():
+    draws, observed = make_draws(3)
+    by_chain = [(r, n[:, 0]) for r, n in draws]
+    by_pixel = [(r, n[:, 0, None, None, None, None].expand(r.colors.shape)) for r, n in draws]
+    for a, b in zip(accumulate(by_chain, observed), accumulate(by_pixel, observed), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 def test_unknown_pixels_stay_unknown_and_touch_no_other():
     draws, observed = make_draws(3)
     full = accumulate(draws, observed)
@@ -216,3 +245,7 @@ def test_complains_about_shapes():
     smaller = Rendering(*(field[:, :1] for field in rendering))
     with pytest.raises(ValueError, match="earlier draws"):
         accumulator.add(smaller, noise[:, 0])
+    with pytest.raises(
+        ValueError, match=r"expected \[chain\], \[chain view\] or that of the pixels"
+    ):
+        accumulator.add(rendering, noise[:2])

@@ -5,6 +5,7 @@ its bucket: that is how gradients reach the distribution (Charatan et al. 2024, 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,8 @@ class PixelSplatObjective:
         self, model: nn.Module, example: Example, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss and figures of one example; depths are drawn with the generator."""
-        sizes: EncoderSizes = getattr(model, "module", model).sizes
+        inner: Any = getattr(model, "module", model)  # several GPUs wrap it
+        sizes: EncoderSizes = inner.sizes
         context, frame = border.to_context(example.context, sizes.patch_multiple)
         _, views, _, height, width = context.images.shape
         uniforms = torch.rand(

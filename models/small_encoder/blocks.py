@@ -4,6 +4,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def silence(layer: nn.Module) -> None:
+    """Let a layer begin with zero weights, so that it says nothing until it has learned."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+
+
 class Residual2d(nn.Module):
     """x + conv(silu(conv(silu(x)))) over pixels; the identity at the start of training."""
 
@@ -11,11 +17,11 @@ class Residual2d(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        silence(self.second)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.silu(self.first(F.silu(x))))
+        change: Tensor = self.second(F.silu(self.first(F.silu(x))))
+        return x + change
 
 
 class Residual3d(nn.Module):
@@ -25,11 +31,11 @@ class Residual3d(nn.Module):
         super().__init__()
         self.first = nn.Conv3d(channels, channels, 3, padding=1)
         self.second = nn.Conv3d(channels, channels, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        silence(self.second)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.second(F.silu(self.first(F.silu(x))))
+        change: Tensor = self.second(F.silu(self.first(F.silu(x))))
+        return x + change
 
 
 def upsample(x: Tensor) -> Tensor:

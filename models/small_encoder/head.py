@@ -8,7 +8,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from bayes_splat.models.small_encoder.blocks import upsample_smoothly
+from bayes_splat.models.small_encoder.blocks import silence, upsample_smoothly
 from bayes_splat.models.small_encoder.matching import PHOTOMETRIC
 from bayes_splat.models.small_encoder.sizes import Sizes
 
@@ -27,8 +27,7 @@ class HeadNet(nn.Module):
         self.across = nn.Conv3d(head, head, (1, 3, 3), padding=(0, 1, 1))
         self.along = nn.Conv3d(head, head, (3, 1, 1), padding=(1, 0, 0))
         self.out = nn.Conv3d(head, 8, 1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        silence(self.out)
         self.certainty = nn.Conv2d(sizes.full + 4, 16, 3, padding=1)
         self.opacity = nn.Conv2d(16, 1, 1)
 

@@ -73,4 +73,6 @@ def photometric(
 
 def halved(volume: Float[Tensor, "*batch height width"]) -> Float[Tensor, "*batch height2 width2"]:
     """Means over blocks of two by two pixels."""
-    return F.avg_pool2d(volume.flatten(0, -3)[None], 2)[0].unflatten(0, volume.shape[:-2])
+    means: Tensor = F.avg_pool2d(volume.flatten(0, -3)[None], 2)[0]
+    halves: Tensor = means.unflatten(0, volume.shape[:-2])
+    return halves

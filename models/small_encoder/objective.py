@@ -4,7 +4,8 @@ Depth: minus the log density of the true depth, in relative disparity, under the
 distribution that ``DepthProposal.log_prob`` has (so that phi is calibrated), with the distance of
 the offset from the true place in its bucket. Pictures: the Gaussians at the most probable depths,
 seen from other views (pixelSplat, Charatan et al. 2024, section 4.3), which teaches opacities.
-Without pictures, opacity learns the probability that the most probable depth is right.
+The context views are among them: they are what a chain that starts here has to explain. Without
+pictures, opacity learns the probability that the most probable depth is right.
 """
 
 import math
@@ -23,7 +24,7 @@ from bayes_splat.models.small_encoder.blocks import upsample_smoothly
 from bayes_splat.models.small_encoder.network import Output
 from bayes_splat.rendering.renderer import Renderer
 from bayes_splat.scenes.examples import Example
-from bayes_splat.types import Gaussians, Views
+from bayes_splat.types import Gaussians, Views, together
 
 OFFSET_WEIGHT, COARSE_WEIGHT, CERTAINTY_WEIGHT = 1.0, 0.3, 0.1
 
@@ -35,7 +36,7 @@ class SmallObjective:
     Attributes:
         renderer: differentiable.
         depth_weight: of ``depth_loss``; examples must have depths if it is not 0.
-        photometric_weight: of ``photometric_loss``; examples must have targets if it is not 0.
+        photometric_weight: of ``photometric_loss`` over context and targets.
         perceptual, perceptual_weight: see there.
         footprint: standard deviation of a Gaussian, pixels of its view.
     """
@@ -60,7 +61,11 @@ class SmallObjective:
         if self.photometric_weight:
             scene = gaussians(output, example.context, self.footprint)
             error, seen = photometric_loss(
-                scene, example.targets, self.renderer, self.perceptual, self.perceptual_weight
+                scene,
+                together(example.context, example.targets),
+                self.renderer,
+                self.perceptual,
+                self.perceptual_weight,
             )
             loss, figures = loss + self.photometric_weight * error, {**figures, **seen}
         return loss, figures

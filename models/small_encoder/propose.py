@@ -21,7 +21,7 @@ from bayes_splat.models.small_encoder.network import Output, SmallEncoder
 from bayes_splat.models.small_encoder.sweep import seen_by_others
 from bayes_splat.types import Views
 
-_OPACITIES = 0.01, 0.99  # starting values stay inside
+_OPACITIES = 0.1, 0.99  # starting values stay inside: lower ones would hide a pixel for long
 
 
 def propose(views: Views, config: EncoderConfig) -> DepthProposal:

@@ -11,6 +11,7 @@ WRITTEN = [
     {},
     {"noise": "per_view", "opacity_prior": [2.0, 0.7]},
     {"prior": "smooth", "smoothness": 8.0, "contrast": 1.0, "order": "center"},
+    {"background": "mean"},
 ]
 LEFT_TO_THE_TRACE = [
     {"prior": "proposal"},

@@ -18,6 +18,7 @@ from tests import helpers_scenes as scenes
 
 SMOOTH = {"prior": "smooth", "smoothness": 8.0, "contrast": 1.0}
 KINDS = [{}, {"prior": "proposal", "noise": "per_view"}, {"order": "center"}, SMOOTH]
+KINDS += [{"background": "mean"}]
 exact_model = partial(scenes.tiny_model, dtype=torch.float64, image_shape=(2, 12), baseline=0.8)
 CHAINS = 60
 

@@ -32,11 +32,12 @@ def same_state(model: SplatModel, chains: int) -> tuple[PyroTarget, dict[str, Te
     return target, {site: value.expand(chains, *value.shape[1:]) for site, value in one.items()}
 
 
+@pytest.mark.parametrize("background", ["black", "mean"])
 @pytest.mark.parametrize("sharpness", [0.05, 0.002])
-def test_first_draws_follow_the_integrated_conditional(sharpness):
+def test_first_draws_follow_the_integrated_conditional(sharpness, background):
     """Each channel of the first Gaussian on a grid of the exact log joint, all others held."""
     chains = 800
-    model = exact_model(noise_prior=[4.0, sharpness])
+    model = exact_model(noise_prior=[4.0, sharpness], background=background)
     target, position = same_state(model, chains)
     moved, _, _ = HarmonicsGibbs(model).step(make_generators(1, chains), position, None, False)
     for channel in range(3):
@@ -50,11 +51,12 @@ def test_first_draws_follow_the_integrated_conditional(sharpness):
         assert scenes.kolmogorov_smirnov(cdf(draws + 0.25 * draws.std())) > scenes.LIMIT
 
 
-@pytest.mark.parametrize("degree", [0, 1])
-def test_sweeps_lead_to_the_posterior_of_a_linear_regression(degree):
+@pytest.mark.parametrize(("degree", "background"), [(0, "black"), (1, "black"), (1, "mean")])
+def test_sweeps_lead_to_the_posterior_of_a_linear_regression(degree, background):
     """Of all colours together, the rest held: mean and covariance in closed form."""
     chains, sweeps = 1200, 25
-    model = scenes.with_degree(exact_model(noise_prior=[4.0, 0.3]), degree)
+    model = exact_model(noise_prior=[4.0, 0.3], background=background)
+    model = scenes.with_degree(model, degree)
     _, position = same_state(model, chains)
     moved, generators = position, make_generators(2, chains)
     for _ in range(sweeps):
@@ -87,6 +89,24 @@ def test_sweeps_lead_to_the_posterior_of_a_linear_regression(degree):
         spread = torch.where(torch.eye(len(factor)).bool(), 2.0**0.5, 1.0)
         away = (covariance - torch.eye(len(factor))).abs() / spread * math.sqrt(chains)
         assert away.max() < scenes.LIMIT + 0.5
+
+
+def test_a_background_shifts_the_problem_and_nothing_else():
+    """The same numbers over black, all colours and photographs less the background."""
+    model = exact_model(background="mean")
+    _, position = same_state(model, 3)
+    taken = model.background_harmonics
+    images = model.views.images - model.background[:, None, None]
+    shifted = replace(
+        model,
+        proposal=replace(model.proposal, harmonics=model.proposal.harmonics - taken),
+        views=replace(model.views, images=images),
+        background=None,
+    )
+    found, _, _ = HarmonicsGibbs(model).step(make_generators(0, 3), position, None, False)
+    there = {**position, "harmonics": position["harmonics"] - taken}
+    wanted, _, _ = HarmonicsGibbs(shifted).step(make_generators(0, 3), there, None, False)
+    torch.testing.assert_close(found["harmonics"], wanted["harmonics"] + taken)
 
 
 def test_chains_do_not_depend_on_each_other_and_other_sites_stay():

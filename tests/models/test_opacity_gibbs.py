@@ -54,7 +54,7 @@ def sweep_of(model: SplatModel, sites: dict[str, Tensor]) -> opacity_gibbs._Swee
 # ----- draws -----
 
 
-@pytest.mark.parametrize(("kind", "steps"), [({}, 1), (LEANING, 12)])
+@pytest.mark.parametrize(("kind", "steps"), [({}, 1), ({"background": "mean"}, 1), (LEANING, 12)])
 @pytest.mark.parametrize("sharpness", [0.05, 0.002])
 @pytest.mark.parametrize("renderer", ["reference", "cpu"])
 def test_draws_follow_the_integrated_conditional(kind, steps, sharpness, renderer):

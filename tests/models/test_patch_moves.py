@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bayes_splat.models import patch_moves
+from bayes_splat.models import blocks, patch_moves
 from bayes_splat.models.patch_moves import PatchMoves, StepSizes
 from bayes_splat.rendering import cpu_patch_sweep
 from bayes_splat.rendering.renderer import ReferenceRenderer
@@ -58,6 +58,38 @@ def test_warmup_finds_the_acceptance_rate_and_nothing_moves_afterwards():
         rates.append(info.acceptance_rate)
     assert (torch.stack(rates).mean(0) - 0.5).abs().max() < 0.1
     assert (tuning.log_averages[:, 0] > tuning.log_averages[:, 1]).all(), "small ones go further"
+
+
+@pytest.mark.parametrize("background", ["black", "mean"])
+def test_many_moves_draw_from_the_integrated_posterior(background):
+    """The depth of the one Gaussian that is seen, on a grid of the exact log joint."""
+    chains = 1000
+    both = scenes.tiny_model(
+        image_shape=(1, 1),
+        baseline=50.0,
+        renderer="cpu",
+        noise_prior=[4.0, 0.1],
+        background=background,
+    )
+    model = replace(both, views=both.views[:1])
+    target = PyroTarget(model, vectorized=True)
+    one = target.unconstrain(scenes.prior_draws(model, 1))
+    moved = {s: v.expand(chains, *v.shape[1:]) for s, v in one.items()}
+    block, generators = PatchMoves(model, (1,), scale=0.4), make_generators(1, chains)
+    tuning = block.init(moved)
+    for _ in range(60):
+        moved, tuning, _ = block.step(generators, moved, tuning, is_warmup=False)
+    relative = torch.linspace(0.0, 1.0, 2001).double().clamp(1e-9, 1 - 1e-9)
+    rows = {s: v[:1].expand(2001, *v.shape[1:]).clone() for s, v in one.items()}
+    to = blocks.coordinates(model)
+    rows["depth"][:, 0] = to.depth.inv(model.proposal.depth_at(relative[:, None].expand(-1, 2)))[
+        :, 0
+    ]
+    slope = torch.log(relative * (1.0 - relative))  # from the coordinate to the disparity
+    cdf = scenes.GridDistribution(relative, -target.potential_energy(rows) - slope)
+    draws = model.proposal.relative_disparity(to.depth(moved["depth"]))[:, 0]
+    assert scenes.kolmogorov_smirnov(cdf(draws)) < scenes.LIMIT
+    assert scenes.kolmogorov_smirnov(cdf(draws + 0.12)) > scenes.LIMIT
 
 
 def test_step_sizes_follow_the_rate():

@@ -11,9 +11,12 @@ from bayes_splat.models.settings import ModelConfig, PlaneSweepConfig
 def test_defaults_make_sense():
     sweep, model = PlaneSweepConfig(), ModelConfig()
     assert sweep.window % 2 == 1
-    assert (model.smoothness, model.contrast) == (smoothness.STRENGTH, smoothness.BANDWIDTH)
-    assert (model.prior, model.noise, model.order) == ("uniform", "global", "bucket")
+    assert model.contrast == smoothness.BANDWIDTH
+    assert 0.1 < model.smoothness / sweep.num_buckets < 1.0, "a step of a bucket costs little"
+    assert (model.prior, model.noise, model.order) == ("smooth", "global", "bucket")
     assert model.opacity_prior == [1.0, 1.0], "uniform"
+    assert model.noise_prior is None, "learned"
+    assert (model.background, model.colors, model.count) == ("mean", "fixed", "fixed")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,7 @@ def test_sweeps_that_cannot_work_are_refused(options, message):
         ({"smoothness": 0.0}, "smoothness"),
         ({"contrast": -0.1}, "contrast"),
         ({"order": "depth"}, "depth"),
+        ({"background": "white"}, "must be mean or black"),
         ({"noise": "none"}, "none"),
         ({"opacity_prior": [1.0]}, "opacity_prior"),
         ({"opacity_prior": [1.0, 0.0]}, "opacity_prior"),

@@ -27,7 +27,12 @@ def alone(chains: int, **scene: object):
 
 @pytest.mark.parametrize(
     ("kind", "jumps", "steps"),
-    [({}, 0.5, 15), ({"prior": "proposal"}, 0.0, 60), (LEANING, 1.0, 15)],
+    [
+        ({}, 0.5, 15),
+        ({"background": "mean"}, 0.5, 15),
+        ({"prior": "proposal"}, 0.0, 60),
+        (LEANING, 1.0, 15),
+    ],
 )
 def test_many_sweeps_draw_from_the_integrated_posterior(kind, jumps, steps):
     """Depth and opacity of one Gaussian on a fine grid of the exact log joint, noise held."""

@@ -10,6 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from bayes_splat.models.minibatch import TileBatches
+from bayes_splat.models.settings import WEAK_NOISE_PRIOR
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering.renderer import CountingRenderer, RenderCount, make_renderer
 from bayes_splat.samplers.potential import PyroTarget
@@ -21,6 +22,8 @@ KINDS = [
     {"prior": "proposal", "order": "center"},
     {"prior": "smooth", "smoothness": 8.0, "contrast": 1.0},
     {"colors": "sampled", "color_scale": 0.2},
+    {"background": "mean"},
+    {"background": "mean", "colors": "sampled", "color_scale": 0.2},
 ]
 exact_model = partial(scenes.tiny_model, dtype=torch.float64)
 
@@ -30,7 +33,7 @@ def log_joint_by_hand(model: SplatModel, sites: dict[str, Tensor]) -> Tensor:
     proposal, (a, b), (c, d) = (
         model.proposal,
         model.config.opacity_prior,
-        model.config.noise_prior,
+        model.noise_concentration,
     )
     depth, opacity, noise = sites["depth"], sites["opacity"], sites["noise_scale"].reshape(-1)
     if model.config.prior == "proposal":
@@ -49,7 +52,11 @@ def log_joint_by_hand(model: SplatModel, sites: dict[str, Tensor]) -> Tensor:
         spread = 0.2 / 0.28209479177387814  # colour = 0.5 + Y_0 harmonics
         total += stats.norm(proposal.harmonics, spread).logpdf(sites["harmonics"]).sum()
         scene = replace(scene, harmonics=sites["harmonics"][None])
-    pictures = model.renderer.render(scene, proposal.cameras, sort_depths=key).colors[0]
+    seen = model.renderer.render(scene, proposal.cameras, sort_depths=key)
+    pictures = seen.colors[0]
+    if model.config.background == "mean":
+        behind = torch.tensor(scenes.BACKGROUND, dtype=torch.float64)
+        pictures = pictures + (1.0 - seen.alphas[0, ..., None]) * behind
     for view, scale in enumerate(noise.expand(2)):
         photograph = model.views.images[view].movedim(0, -1)
         total += stats.norm(pictures[view], scale).logpdf(photograph).sum()
@@ -216,6 +223,72 @@ def test_chains_that_cannot_be_drawn_have_infinite_energy(engine):
     energies = model.cell_energies(target.constrain(position), 2)
     assert energies[0].isfinite().all()
     assert energies[1].isnan().all()
+
+
+# ----- a background -----
+
+
+def with_and_without(**config: object) -> tuple[SplatModel, SplatModel]:
+    """The same scene over a colour and over black, neither of them clipped."""
+    model = exact_model(background="mean", **config)
+    return model, replace(model, background=None)
+
+
+def test_the_background_shows_where_light_gets_through():
+    model, black = with_and_without()
+    sites = scenes.prior_draws(model, 3)
+    place = sites["depth"], sites["opacity"]
+    seen, plain = (one.render(*place, model.views.cameras) for one in (model, black))
+    through = 1.0 - plain.alphas[..., None]
+    assert float(through.max()) > 0.4
+    torch.testing.assert_close(seen.colors, plain.colors + through * model.background)
+    assert torch.equal(seen.alphas, plain.alphas)
+    assert torch.equal(seen.depths, plain.depths)
+
+
+def test_the_likelihood_is_that_of_whole_pictures():
+    """Pictures and photographs are compared over the background: the difference is the same."""
+    model, _ = with_and_without(noise="per_view")
+    sites = scenes.prior_draws(model, 3)
+    place = sites["depth"], sites["opacity"]
+    whole = model.render(*place, model.views.cameras).colors
+    torch.testing.assert_close(model.pictures(*place), whole - model.background)
+    noise = sites["noise_scale"][:, :, None, None, None]
+    photographs = model.views.images.movedim(1, -1)
+    by_hand = torch.distributions.Normal(whole, noise).log_prob(photographs).flatten(1).sum(1)
+    found = model.likelihood(*place, sites["noise_scale"]).log_prob(model.photographs())
+    torch.testing.assert_close(found[:, 0], by_hand)
+    observed, _ = model.observed()
+    torch.testing.assert_close(observed, (photographs - model.background).reshape(-1, 3))
+    some = torch.tensor([[1, 20]])
+    torch.testing.assert_close(model.photographs(some), observed[some])
+    torch.testing.assert_close(model.observed(some)[0], observed[some])
+
+
+def test_what_viewers_get_has_its_own_colors():
+    model, black = with_and_without()
+    sites = scenes.prior_draws(model, 2)
+    place = sites["depth"], sites["opacity"]
+    own = model.scene(*place)
+    assert torch.equal(own.harmonics[0], model.proposal.harmonics)
+    assert torch.equal(own.means, model.gaussians(*place).means)
+    composited = model.gaussians(*place).harmonics
+    torch.testing.assert_close(own.harmonics - model.background_harmonics, composited)
+    assert float((own.harmonics - composited).abs().min()) > 0.1
+    assert not black.background_harmonics.any()
+    assert torch.equal(black.gaussians(*place).harmonics, own.harmonics)
+
+
+def test_without_a_noise_prior_it_is_weak():
+    weak = exact_model(noise_prior=None)
+    assert weak.noise_concentration == WEAK_NOISE_PRIOR
+    assert exact_model(noise_prior=[3.0, 0.2]).noise_concentration == (3.0, 0.2)
+    prior = weak.noise_prior()
+    wanted = stats.invgamma(WEAK_NOISE_PRIOR[0], scale=WEAK_NOISE_PRIOR[1])
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        drawn = prior.sample((4000,)).square()
+    assert stats.kstest(drawn.numpy(), wanted.cdf).pvalue > 1e-4
 
 
 # ----- the smooth prior -----

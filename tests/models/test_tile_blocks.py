@@ -62,6 +62,7 @@ def test_it_speaks_the_protocols():
         {"noise": "global", "prior": "proposal"},
         {"order": "center"},
         {"renderer": "cpu"},
+        {"background": "mean"},
         SMOOTH,
     ],
 )
@@ -95,7 +96,9 @@ def test_offsets_are_those_of_bucket_offsets():
 
 
 @pytest.mark.parametrize("sites", CHOICES)
-@pytest.mark.parametrize(("tile", "scene"), [(1, {}), (4, {}), (1, SMOOTH)])
+@pytest.mark.parametrize(
+    ("tile", "scene"), [(1, {}), (4, {}), (1, SMOOTH), (1, {"background": "mean"})]
+)
 def test_blocks_and_rest_add_up(sites, tile, scene):
     parts, _, position = make(sites, tile, **scene)
     target, block = parts.given(position), parts.extract(position)

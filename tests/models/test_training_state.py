@@ -6,7 +6,7 @@ from bayes_splat.errors import ModelError
 from bayes_splat.models.training_state import NAME, TrainingState, load_state, save_state
 
 
-def parts(width: int = 2) -> tuple[nn.Module, torch.optim.Optimizer]:
+def parts(width: int = 2) -> tuple[nn.Linear, torch.optim.Optimizer]:
     torch.manual_seed(0)
     model = nn.Linear(width, 1)
     return model, torch.optim.AdamW(model.parameters(), lr=0.1)

@@ -42,7 +42,7 @@ def test_rows_are_dirichlet_with_the_counts_added():
     assert counts.sum() == 2 * 3 * 3
     moved, _, info = block.step(make_generators(0, CHAINS), position, None, is_warmup=False)
     p = PyroTarget(model, vectorized=True).constrain(moved)["log_transition"].exp()
-    a = 1 / 3 + model._nearness + counts
+    a = 1 / 3 + model.transitions.nearness + counts
     total = a.sum(-1, keepdim=True)
     mean = a / total
     deviation = (mean * (1 - mean) / (total + 1)).sqrt()
@@ -66,7 +66,7 @@ def test_pyros_nuts_agrees_with_the_exact_draw():
     mcmc.run()
     draws = mcmc.get_samples()["log_transition"].exp()
     bucket = model.proposal.bucket(sites["depth"])
-    a = model.row_concentration() + model.lines.transition_counts(bucket[None], 3)[0]
+    a = model.transitions.rows() + model.lines.transition_counts(bucket[None], 3)[0]
     mean = a / a.sum(-1, keepdim=True)
     size = mcmc.diagnostics()["log_transition"]["n_eff"].min().clamp(10.0, 40.0)
     error = (mean * (1 - mean) / (a.sum(-1, keepdim=True) + 1) / size).sqrt()
@@ -107,7 +107,7 @@ def test_layers_are_drawn_from_their_posterior():
     counts = block.counts(position)[0]
     beta = torch.linspace(0, 1, 4001, dtype=torch.float64)[1:-1]
     shares = torch.stack([beta, 1 - beta], -1)
-    a = model.row_concentration(shares.log())
+    a = model.transitions.rows(shares.log())
     log_density = 0.5 * (shares.log()).sum(-1)  # Dirichlet(3/2, 3/2)
     terms = torch.lgamma(a + counts).sum((-2, -1)) - torch.lgamma(a).sum((-2, -1))
     total = a.sum(-1)
@@ -152,7 +152,7 @@ def test_chains_start_at_the_expected_transitions():
     depth = scenes.prior_draws(model, 2)["depth"]
     values = transition_gibbs.starting_values(model, depth)
     counts = model.lines.transition_counts(model.proposal.bucket(depth), 3)
-    a = LogDirichlet(model.row_concentration() + counts).concentration
+    a = LogDirichlet(model.transitions.rows() + counts).concentration
     assert torch.allclose(values["log_transition"].exp(), a / a.sum(-1, keepdim=True))
     assert torch.allclose(values["log_layers"].exp(), torch.full((2, 3), 1 / 3).double())
     assert transition_gibbs.starting_values(scenes.tiny_model(), depth) == {}

@@ -284,8 +284,8 @@ MUTANTS = [
     Mutant(
         "transitions forget their counts",
         "models/transition_gibbs.py",
-        "rows = self.model.row_concentration(log_layers) + counts\n",
-        "rows = self.model.row_concentration(log_layers) + 0.0 * counts\n",
+        "rows = self.model.transitions.rows(log_layers) + counts\n",
+        "rows = self.model.transitions.rows(log_layers) + 0.0 * counts\n",
         ("tests/models/test_transition_gibbs.py::test_rows_are_dirichlet_with_the_counts_added",),
     ),
     Mutant(

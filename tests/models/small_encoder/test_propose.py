@@ -30,7 +30,7 @@ def test_buckets_offsets_and_opacities_are_the_networks(views, output):
     assert made.probabilities[index].numpy() == pytest.approx(phi.numpy(), abs=1e-6)
     inside = output.offsets[view, :, row, column].sigmoid()
     assert made.offsets[index].numpy() == pytest.approx(inside.numpy(), abs=1e-6)
-    opacity = output.opacities[view, row, column].sigmoid().clamp(0.01, 0.99)
+    opacity = output.opacities[view, row, column].sigmoid().clamp(0.1, 0.99)
     assert float(made.opacities[index]) == pytest.approx(float(opacity))
 
 

@@ -1,0 +1,245 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bayes_splat import discrepancy
+from bayes_splat.discrepancy import EASE, FREEDOM, TERMS, Discrepancy, Pictures
+from tests.helpers_scenes import LIMIT
+
+NUMBER = 400
+"""Of draws that share a Student-t."""
+
+
+def random_pictures(seed: int = 0, views: int = 2, height: int = 60, width: int = 70) -> Pictures:
+    """Pictures in which the terms of the error vary, each in its own places."""
+    rng = np.random.default_rng(seed)
+    shape = (views, height, width)
+    blocks = np.kron(rng.random((views, height // 10, width // 10, 3)), np.ones((1, 10, 10, 1)))
+    patches = np.kron(rng.random((views, height // 5, width // 5, 1)), np.ones((1, 5, 5, 3)))
+    return Pictures(blocks, 0.02 * patches**3, rng.random(shape) ** 2)
+
+
+def even_parts(pictures: Pictures, size: float = 2e-3) -> Discrepancy:
+    """Every term makes about as much of the error."""
+    terms, _ = discrepancy._terms(pictures, 0.0)
+    return Discrepancy(tuple(size / float(term.mean()) for term in terms), 0.01)
+
+
+def simulated(pictures: Pictures, truth: Discrepancy, seed: int = 1) -> np.ndarray:
+    """Photographs with errors from the Student-t that ``fit`` assumes, for which e is 1."""
+    errors = np.random.default_rng(seed).standard_t(FREEDOM, pictures.mean.shape)
+    return pictures.mean + np.sqrt(truth.squared_scale(pictures) / EASE) * errors
+
+
+# ----- the scale -----
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_terms_by_hand(term):
+    """One coefficient at a time, on pictures whose terms are known."""
+    shape = (1, 20, 30)
+    pictures = Pictures(np.zeros((*shape, 3)), np.full((*shape, 3), 0.04), np.full(shape, 0.3))
+    wanted = {"even": 1.0, "spread": 0.04, "unseen": 0.09}
+    assert set(wanted) == set(TERMS)
+    none = Discrepancy((0.0,) * len(TERMS), 0.2)
+    alone = none._replace(coefficients=tuple(2.0 * float(term == other) for other in TERMS))
+    found = none.squared_scale(pictures)
+    np.testing.assert_allclose(found, EASE * (0.04 + 0.2 * 0.3**4), rtol=1e-4)
+    more = alone.squared_scale(pictures) - found
+    np.testing.assert_allclose(more, EASE * 2.0 * wanted[term], rtol=1e-9)
+
+
+def test_what_is_not_seen_is_as_uncertain_as_colors_are():
+    """Where all light gets through, s^2 has the variance of the photographs' colours."""
+    nothing = np.zeros((1, 4, 5, 3))
+    some = Discrepancy((0.0,) * len(TERMS), 0.07)
+    seen, unseen = (
+        some.squared_scale(Pictures(nothing, nothing, np.full((1, 4, 5), through)))
+        for through in (0.0, 1.0)
+    )
+    np.testing.assert_allclose(unseen - seen, EASE * 0.07)
+    assert seen.max() < 1e-4
+
+
+def test_the_spread_of_draws_is_blurred_inside_its_view():
+    """Edges that draws disagree about may lie some pixels off; other views have no say."""
+    variance = np.zeros((2, 15, 15, 3))
+    variance[0, 7, 7, 1] = 1.0
+    pictures = Pictures(np.zeros_like(variance), variance, np.zeros((2, 15, 15)))
+    found = Discrepancy((0.0,) * len(TERMS), 0.0).squared_scale(pictures)
+    assert found[0, 7, 7, 1] > found[0, 7, 9, 1] > found[0, 0, 0, 1]
+    assert found[0, 7, 9, 1] == pytest.approx(found[0, 9, 7, 1])
+    assert found[..., [0, 2]].max() == found[1].max() == found.min()
+    assert found[0, ..., 1].sum() - found.min() * 225 == pytest.approx(EASE, rel=1e-3)
+
+
+def test_squares_add_up():
+    """The noise around draws and the draws' own variance make s^2 of the Student-t."""
+    pictures = random_pictures()
+    some = even_parts(pictures)
+    scale, total = some.noise_scale(pictures), some.squared_scale(pictures)
+    assert (scale > 0).all()
+    assert np.isfinite(scale).all()
+    assert (scale**2 <= total * (1 + 1e-12)).all()
+    of_freedom = FREEDOM / (FREEDOM - 2.0)
+    whole = scale**2 * of_freedom + pictures.variance
+    has_room = scale**2 > 0.2 * total
+    assert has_room.mean() > 0.5
+    np.testing.assert_allclose(whole[has_room], total[has_room] * of_freedom, rtol=1e-9)
+
+
+def test_draws_that_disagree_leave_no_interval_of_width_zero():
+    pictures = random_pictures()
+    wild = np.zeros_like(pictures.variance)
+    wild[:, ::7, ::7] = 50.0  # a blur leaves little of it
+    scale = even_parts(pictures).noise_scale(pictures._replace(variance=wild))
+    assert np.isfinite(scale).all()
+    assert (scale > 0).all()
+    assert scale[:, ::7, ::7].min() > 0.01
+
+
+# ----- tails -----
+
+
+def test_multipliers_make_a_student_t():
+    """The distribution function of the mixture of Normals against that of the Student-t."""
+    factors = discrepancy.multipliers(NUMBER)
+    assert factors.shape == (NUMBER,)
+    assert (factors > 0).all()
+    places = np.linspace(-6, 6, 97)
+    mixture = stats.norm.cdf(places[:, None] / factors).mean(1)
+    np.testing.assert_allclose(mixture, stats.t(FREEDOM).cdf(places), atol=2.0 / NUMBER)
+    assert np.abs(stats.norm.cdf(places) - stats.t(FREEDOM).cdf(places)).max() > 6.0 / NUMBER
+
+
+def test_any_run_of_draws_has_all_sizes():
+    factors = discrepancy.multipliers(NUMBER)
+    ranks = (np.argsort(np.argsort(factors)) + 0.5) / NUMBER
+    for part in np.split(ranks, 8):
+        assert abs(part.mean() - 0.5) < 0.05
+        assert np.abs(np.sort(part) - (np.arange(50) + 0.5) / 50).max() < 0.08
+    assert len(np.unique(factors)) == NUMBER
+
+
+# ----- the fit -----
+
+
+def of_fit(pictures: Pictures, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Terms, known part and squares, as ``_energy`` takes them."""
+    parts, known = discrepancy._terms(pictures, float(observed.reshape(-1, 3).var(0).mean()))
+    squares = np.square(observed - pictures.mean).reshape(-1)
+    return np.stack([part.reshape(-1) for part in parts]), known.reshape(-1), squares
+
+
+def test_the_fit_finds_what_errors_were_made_with():
+    """Within the Monte Carlo error that the curvature of the likelihood tells.
+
+    Photographs are of known colours, so that their variance is that which errors were made with.
+    """
+    pictures = random_pictures()
+    truth = even_parts(pictures, 4e-3)
+    for _ in range(20):  # the variance of the photographs' colours is part of their errors
+        observed = simulated(pictures, truth)
+        truth = truth._replace(color_variance=float(observed.reshape(-1, 3).var(0).mean()))
+    observed = simulated(pictures, truth)
+    found = discrepancy.fit(pictures, observed)
+    assert found.color_variance == pytest.approx(truth.color_variance, rel=1e-3)
+    exact = np.log(truth.coefficients)
+    inputs = of_fit(pictures, observed)
+    curvature = np.stack(
+        [
+            discrepancy._energy(exact + step, *inputs, np.ones(len(TERMS)))[1]
+            - discrepancy._energy(exact - step, *inputs, np.ones(len(TERMS)))[1]
+            for step in 1e-4 * np.eye(len(TERMS))
+        ]
+    ) / (2e-4)
+    errors = np.sqrt(np.diag(np.linalg.inv(inputs[2].size * curvature)))
+    assert (np.abs(np.log(found.coefficients) - exact) < LIMIT * errors + 0.02).all()
+    assert errors.max() < 0.25, "the data say something of each"
+
+
+def test_unseen_pixels_are_where_errors_are_found():
+    """Errors in nothing but unseen pixels give a scale in nothing but unseen pixels."""
+    rng = np.random.default_rng(0)
+    through = (rng.random((2, 60, 70)) < 0.3).astype(float)
+    flat = np.full((2, 60, 70, 3), 0.5)
+    pictures = Pictures(flat, np.zeros_like(flat), through)
+    size = np.where(through, 0.2, 0.02)[..., None]
+    observed = pictures.mean + size * rng.standard_t(FREEDOM, flat.shape)
+    scale = np.sqrt(discrepancy.fit(pictures, observed).squared_scale(pictures) / EASE)
+    seen = scale[through == 0]
+    assert np.median(seen) == pytest.approx(0.02, rel=0.1)
+    assert np.median(scale[through == 1]) > 8.0 * np.median(seen)
+
+
+def test_outliers_leave_the_bulk_alone():
+    """One number in fifty is nowhere near: the scale hardly grows."""
+    rng = np.random.default_rng(0)
+    pictures = random_pictures()
+    pictures = pictures._replace(
+        variance=np.zeros_like(pictures.variance), through=np.zeros_like(pictures.through)
+    )
+    clean = pictures.mean + 0.03 * rng.standard_t(FREEDOM, pictures.mean.shape)
+    spoilt = np.where(rng.random(clean.shape) < 0.02, rng.random(clean.shape), clean)
+    scales = [
+        np.sqrt(np.median(discrepancy.fit(pictures, observed).squared_scale(pictures) / EASE))
+        for observed in (clean, spoilt)
+    ]
+    assert scales[0] == pytest.approx(0.03, rel=0.1)
+    assert scales[1] < 1.3 * scales[0]
+    assert (spoilt - pictures.mean).std() > 1.05 * (clean - pictures.mean).std()
+
+
+def test_the_gradient_is_the_slope_of_the_energy():
+    pictures = random_pictures(views=1, height=10, width=20)
+    observed = simulated(pictures, even_parts(pictures))
+    terms, known, squares = of_fit(pictures, observed)
+    unit = 1e-3 / terms.mean(1)
+    place = np.linspace(-1.5, 1.0, len(TERMS))
+    value, gradient = discrepancy._energy(place, terms, known, squares, unit)
+    for axis, step in enumerate(1e-5 * np.eye(len(TERMS))):
+        ahead, behind = (
+            discrepancy._energy(place + way * step, terms, known, squares, unit)[0]
+            for way in (1, -1)
+        )
+        assert (ahead - behind) / 2e-5 == pytest.approx(gradient[axis], rel=1e-5, abs=1e-8)
+
+    def by_hand(coefficients: np.ndarray) -> float:
+        some = Discrepancy(tuple(coefficients), float(observed.reshape(-1, 3).var(0).mean()))
+        scale = np.sqrt(some.squared_scale(pictures).reshape(-1) / EASE)
+        return float(-stats.t(FREEDOM, scale=scale).logpdf(np.sqrt(squares)).mean())
+
+    other = discrepancy._energy(place + 0.3, terms, known, squares, unit)[0]
+    change = by_hand(unit * np.exp(place + 0.3)) - by_hand(unit * np.exp(place))
+    assert other - value == pytest.approx(change, rel=1e-9)
+
+
+def test_the_same_photographs_give_the_same_bits():
+    pictures = random_pictures()
+    observed = simulated(pictures, even_parts(pictures))
+    assert discrepancy.fit(pictures, observed) == discrepancy.fit(pictures, observed)
+
+
+def test_perfect_pictures_can_be_fitted():
+    """What is left is what draws themselves are unsure of."""
+    pictures = random_pictures()
+    sure = pictures._replace(
+        variance=np.zeros_like(pictures.variance), through=np.zeros_like(pictures.through)
+    )
+    found = discrepancy.fit(sure, sure.mean)
+    assert np.isfinite(found.noise_scale(pictures)).all()
+    assert found.noise_scale(sure).max() < 0.01
+
+
+def test_what_cannot_be_compared_is_refused():
+    pictures = random_pictures()
+    with pytest.raises(ValueError, match=r"but photographs \(2, 60, 69, 3\); give the same"):
+        discrepancy.fit(pictures, pictures.mean[:, :, 1:])
+    spoilt = pictures.mean.copy()
+    spoilt[0, 0, 0, 0] = math.nan
+    with pytest.raises(ValueError, match="not finite"):
+        discrepancy.fit(pictures, spoilt)
+    with pytest.raises(ValueError, match="not finite"):
+        discrepancy.fit(pictures._replace(variance=pictures.variance * math.inf), pictures.mean)
