@@ -123,7 +123,7 @@ def rank(
 
 def _std(unknown: Unknown) -> np.ndarray:
     """What is not known of the scene's colours, as a standard deviation."""
-    return np.sqrt(np.square(mixtures.spread(unknown.means)) + unknown.unseen)
+    return np.asarray(np.sqrt(np.square(mixtures.spread(unknown.means)) + unknown.unseen))
 
 
 def figure(unknown: Unknown, views: Views, rows: list[Row], order: list[int]) -> Figure:

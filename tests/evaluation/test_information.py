@@ -34,9 +34,7 @@ def test_pixels_that_move_together_tell_once():
     means[0], means[1] = 0.3, -0.3
     unknown = information.unknown(_record(means, 0.1))
     assert information.of_pixels(unknown)[0] == pytest.approx(6 * 0.5 * np.log(10), rel=1e-5)
-    assert information.joint(information.unknown(record))[0] == pytest.approx(
-        0.5 * np.log(1 + 6 * 9), rel=1e-5
-    )
+    assert information.joint(unknown)[0] == pytest.approx(0.5 * np.log(1 + 6 * 9), rel=1e-5)
 
 
 def test_joint_is_the_determinant_of_the_covariance():
