@@ -10,6 +10,9 @@ from bayes_splat.evaluation.config import (
     USUAL,
     EvaluateConfig,
     compose_evaluate,
+    has_learned_error,
+    is_baseline,
+    kind_of,
 )
 from bayes_splat.sampler_config import MALAConfig
 
@@ -61,6 +64,16 @@ def test_options_go_where_they_belong():
     assert "components=128" in scene.settings["gibbs"]
 
 
+def test_a_baseline_may_have_the_learned_error():
+    _, [scene] = compose_evaluate(["methods=[ensemble,ensemble+error,laplace+error:two]"])
+    assert list(scene.configs) == ["ensemble", "ensemble+error", "two"]
+    assert scene.settings["ensemble"] != scene.settings["ensemble+error"]
+    assert has_learned_error("laplace+error:two")
+    assert kind_of("laplace+error:two") == "laplace"
+    assert is_baseline("ensemble+error")
+    assert not is_baseline("gibbs")
+
+
 def test_every_pair_of_a_folder(data):
     _, scenes = compose_evaluate([f"data={data}", "methods=[gibbs]"])
     assert [scene.name for scene in scenes] == ["fern-near", "fern-stereo", "fox-near", "fox-far"]
@@ -94,6 +107,7 @@ def test_earlier_evaluations_are_put_together_without_running():
     ("overrides", "message"),
     [
         (["methods=[gibbs,magic]"], "'magic', which does not exist; choose out of deterministic"),
+        (["methods=[gibbs+error]"], "gibbs learns that error anyway"),
         (["methods=[gibbs,gibbs]"], "write kind:name"),
         (["sampler=mala"], r"write methods=\[mala,gibbs\]"),
         (["mala/draws=3", "methods=[gibbs]"], "draws=3 is for mala, but methods is"),

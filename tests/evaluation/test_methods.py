@@ -110,6 +110,17 @@ def test_an_unknown_number_of_gaussians_has_no_mode():
     assert _run("deterministic", "model.count=variable", "model.prior=uniform").draws.num_draws == 1
 
 
+def test_a_baseline_can_be_given_the_error_that_samplers_learn():
+    plain, sampled = _run("deterministic"), _run("gibbs")
+    fitted = methods.with_learned_error(methods.deterministic)(task())
+    assert plain.discrepancy is None
+    assert fitted.discrepancy == sampled.discrepancy
+    assert torch.equal(fitted.draws.sites["depth"][:], plain.draws.sites["depth"][:])
+    cameras = fitted.model.views.cameras
+    found = predictive.predict(fitted.model, fitted.draws, cameras, discrepancy=fitted.discrepancy)
+    assert found.stds.shape == (1, 2, 4, 6, 3)
+
+
 def test_colours_can_be_sampled_by_all():
     for name in ("deterministic", "laplace"):
         fitted = _run(name, "model.colors=sampled")
