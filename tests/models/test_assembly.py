@@ -46,6 +46,7 @@ def test_pictures_are_composites_over_it(scene, renderer):
         views.cameras,
         sort_depths=proposal.sort_depths(depth, views.cameras),
     )
+    assert model.background is not None
     through = 1.0 - plain.alphas[..., None]
     assert float(through.min()) < 0.4
     assert float(through.max()) > 0.6

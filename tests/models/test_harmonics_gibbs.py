@@ -94,6 +94,7 @@ def test_sweeps_lead_to_the_posterior_of_a_linear_regression(degree, background)
 def test_a_background_shifts_the_problem_and_nothing_else():
     """The same numbers over black, all colours and photographs less the background."""
     model = exact_model(background="mean")
+    assert model.background is not None
     _, position = same_state(model, 3)
     taken = model.background_harmonics
     images = model.views.images - model.background[:, None, None]

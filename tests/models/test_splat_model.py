@@ -240,6 +240,7 @@ def test_the_background_shows_where_light_gets_through():
     place = sites["depth"], sites["opacity"]
     seen, plain = (one.render(*place, model.views.cameras) for one in (model, black))
     through = 1.0 - plain.alphas[..., None]
+    assert model.background is not None
     assert float(through.max()) > 0.4
     torch.testing.assert_close(seen.colors, plain.colors + through * model.background)
     assert torch.equal(seen.alphas, plain.alphas)
@@ -249,6 +250,7 @@ def test_the_background_shows_where_light_gets_through():
 def test_the_likelihood_is_that_of_whole_pictures():
     """Pictures and photographs are compared over the background: the difference is the same."""
     model, _ = with_and_without(noise="per_view")
+    assert model.background is not None
     sites = scenes.prior_draws(model, 3)
     place = sites["depth"], sites["opacity"]
     whole = model.render(*place, model.views.cameras).colors
