@@ -28,11 +28,12 @@ import torch
 from pyro.infer import HMC, MCMC, NUTS
 from torch import Tensor
 
-from bayes_splat import convergence, diagnostics, inference, view_choice
+from bayes_splat import convergence, diagnostics, held_out, inference, view_choice
 from bayes_splat.config import RunConfig, compose_config
 from bayes_splat.models import proposals
+from bayes_splat.models.assembly import assemble
 from bayes_splat.models.splat_model import SplatModel
-from bayes_splat.rendering.renderer import CountingRenderer, make_renderer
+from bayes_splat.rendering.renderer import CountingRenderer
 from bayes_splat.samplers.base import Position
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
@@ -107,8 +108,9 @@ def task_of(config: RunConfig, pixels: int) -> Task:
     """The model that ``bayes-splat reconstruct`` would sample."""
     context, targets = view_choice.load_views(config)
     proposal = proposals.propose(context, config.proposal)
-    renderer = CountingRenderer(make_renderer("cpu"))
-    model = SplatModel(proposal, context, renderer, config.model)
+    model = assemble(proposal, context, config.model, "cpu")
+    if config.model.noise_prior is None:
+        model = held_out.learn(model, seed=config.seed).model
     return Task(model, PyroTarget(model, vectorized=True), targets, pixels)
 
 

@@ -70,7 +70,7 @@ class ModelConfig(Options):
         choices=("uniform", "smooth", "proposal", *MARKOV_PRIORS),
     )
     smoothness: float = option(
-        10.0,
+        20.0,
         "with prior=smooth, strength of the coupling, per unit of relative disparity",
         above=0,
     )

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from bayes_splat import geometry
 
-STRENGTH = 100.0
-"""Per unit of relative disparity: about 3 a bucket of 32."""
+STRENGTH = 20.0
+"""Per unit of relative disparity: about 0.6 a bucket of 32."""
 BANDWIDTH = 0.1
 """Colour difference at which the weight of an edge has fallen to 1/e."""
 
