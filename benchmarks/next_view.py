@@ -20,7 +20,7 @@ from bayes_splat import view_choice
 from bayes_splat.config import RunConfig, compose_config
 from bayes_splat.errors import BayesSplatError
 from bayes_splat.evaluation import information, judging, predictive, scores, tables
-from bayes_splat.evaluation.methods import METHODS, Task
+from bayes_splat.evaluation.methods import METHODS, Fitted, Task
 from bayes_splat.models import proposals
 from bayes_splat.rendering.renderer import RenderCount
 from bayes_splat.scenes import loader, splits
@@ -73,7 +73,8 @@ def of_scene(name: str, config: RunConfig, pool: int) -> list[tables.Row]:
     record = predictive.predict(
         fitted.model, fitted.draws, views[[near.index(f) for f in choices]].cameras
     )
-    told = {rule: function(record) for rule, function in information.SCORES.items()}
+    unknown = information.unknown(record, fitted.discrepancy)
+    told = {rule: function(unknown) for rule, function in information.SCORES.items()}
     rows: list[tables.Row] = [{"scene": name, "frame": -1.0, **base}]
     for i, frame in enumerate(choices):
         more = view_choice.load_views(
@@ -94,12 +95,14 @@ def of_scene(name: str, config: RunConfig, pool: int) -> list[tables.Row]:
     return rows
 
 
-def run(config: RunConfig, context: Views, targets: Views) -> tuple[dict[str, float], object]:
+def run(config: RunConfig, context: Views, targets: Views) -> tuple[dict[str, float], Fitted]:
     """PSNR and NLL on the targets, and the fitted method."""
     proposal = proposals.propose(context, config.proposal)
     task = Task(context, proposal, config, RenderCount())
     fitted = METHODS[config.sampler.name](task)
-    record = predictive.predict(fitted.model, fitted.draws, targets.cameras)
+    record = predictive.predict(
+        fitted.model, fitted.draws, targets.cameras, discrepancy=fitted.discrepancy
+    )
     truth = judging.prepare(task, targets).truth
     found = scores.score(scores.maps(record, truth), truth)
     return {key: found[key] for key in ("psnr", "nll", "crps", "coverage_90")}, fitted

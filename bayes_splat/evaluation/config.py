@@ -17,6 +17,10 @@ _MANY = 10_000
 BASELINES = ("deterministic", "proposal", "ensemble", "laplace", "appearance")
 """Methods that are no samplers."""
 
+LEARNED = "+error"
+"""After a baseline's name: with the error of new views that samplers learn from held-out context
+views, in place of its own noise. What is left of a difference is then not due to that term."""
+
 USUAL = (*BASELINES, "sgld", "mala", "gibbs", "nuts")
 """What is evaluated unless the user says otherwise."""
 
@@ -38,7 +42,7 @@ examples:
   bayes-splat evaluate scene=photos/garden split=pair_small_0 chains=2 gibbs.patch_sizes=[]
   bayes-splat evaluate --multirun data=photos scene=garden,street split=pair_small_0,pair_large_0
       every scene with every split
-  bayes-splat evaluate data=photos methods=[ensemble,gibbs,gibbs:smooth] smooth/model.prior=smooth
+  bayes-splat evaluate data=photos methods=[ensemble,gibbs,gibbs:rough] rough/model.prior=uniform
       every two-view split of every scene; one method twice, the second time with another prior
   bayes-splat evaluate runs=[results/monday,results/tuesday] out=results/both
       tables and figures of earlier evaluations together; nothing is run"""
@@ -51,7 +55,8 @@ class EvaluateConfig(Options):
     methods: list[str] = option(
         list(USUAL),
         "what to evaluate, one after the other: "
-        f"{', '.join(BASELINES)}, or a sampler; a second entry of one kind needs a name: kind:name",
+        f"{', '.join(BASELINES)}, or a sampler; ensemble+error is ensemble with the error of new "
+        "views that samplers learn; a second entry of one kind needs a name: kind:name",
         length=(1, _MANY),
     )
     scenes: list[str] | None = option(
@@ -89,6 +94,8 @@ class EvaluateConfig(Options):
                     f"methods holds {kind!r}, which does not exist; choose out of "
                     f"{', '.join(known)}"
                 )
+            if has_learned_error(entry) and kind not in BASELINES:
+                raise ConfigError(f"methods holds {entry!r}, but {kind} learns that error anyway")
         labels = [label_of(entry) for entry in self.methods]
         if len(set(labels)) < len(labels):
             raise ConfigError(
@@ -122,7 +129,17 @@ class Plan(NamedTuple):
 
 def kind_of(entry: str) -> str:
     """The method of an entry of ``methods``."""
-    return entry.partition(":")[0]
+    return entry.partition(":")[0].removesuffix(LEARNED)
+
+
+def has_learned_error(entry: str) -> bool:
+    """Whether an entry of ``methods`` is a baseline with the learned error of new views."""
+    return entry.partition(":")[0].endswith(LEARNED)
+
+
+def is_baseline(label: str) -> bool:
+    """Whether a name in the tables is that of a baseline."""
+    return label.removesuffix(LEARNED) in BASELINES
 
 
 def label_of(entry: str) -> str:
@@ -165,7 +182,7 @@ def compose_evaluate(overrides: Sequence[str]) -> Plan:
         ]
         configs[label], _ = compose_config(settings[label])
         settings[label] += [
-            f"method={kind}",
+            f"method={entry.partition(':')[0]}",
             f"components={options.components}",
             f"scale_from={options.scale_from}",
         ]

@@ -199,6 +199,16 @@ def sampler(task: Task) -> Fitted:
     return Fitted(model, _not_empty(draws), has_chains=True, discrepancy=discrepancy)
 
 
+def with_learned_error(method: Method) -> Method:
+    """A baseline with the error of new views that ``held_out.learn`` finds, the same for all."""
+
+    def fit(task: Task) -> Fitted:
+        learned = held_out.learn(task.model, seed=task.config.seed)
+        return method(task)._replace(discrepancy=learned.discrepancy)
+
+    return fit
+
+
 BASELINES: dict[str, Method] = {
     "deterministic": deterministic,
     "proposal": proposal,

@@ -15,9 +15,9 @@ from bayes_splat import mixtures, report, view_choice
 from bayes_splat.config import RunConfig
 from bayes_splat.errors import ConfigError
 from bayes_splat.evaluation import information, judging, predictive, seen, tables
+from bayes_splat.evaluation.information import Unknown
 from bayes_splat.evaluation.methods import METHODS, Task
 from bayes_splat.evaluation.next_view_config import NextViewPlan
-from bayes_splat.evaluation.predictive import Predictive
 from bayes_splat.evaluation.tables import Row
 from bayes_splat.models import proposals
 from bayes_splat.rendering.renderer import RenderCount
@@ -34,7 +34,7 @@ class NextView(NamedTuple):
     Attributes:
         text: the ranking and where it lies.
         rows: best first: rank, frame, view, information_pixels and information_joint in nats,
-            mean_std (of the renders over draws, colour 0-1), outside (share of pixels that no
+            mean_std (of the scene's colours, 0-1), outside (share of pixels that no
             context view can see), gap_degrees.
     """
 
@@ -59,11 +59,12 @@ def next_view(plan: NextViewPlan, tell: Callable[[str], None] = print) -> NextVi
     tell(f"rendering {len(candidates)} candidates")
     record = predictive.predict(fitted.model, fitted.draws, candidates.cameras, options.components)
     unseen = seen.find(fitted.model, candidates)
-    rows = rank(record, frames, candidates.names, unseen.is_outside, unseen.gap, options.score)
+    found = information.unknown(record, fitted.discrepancy)
+    rows = rank(found, frames, candidates.names, unseen.is_outside, unseen.gap, options.score)
     out = Path(options.out)
     tables.write_csv(out / "candidates.csv", rows)
     order = [frames.index(int(row["frame"])) for row in rows[: options.shown]]
-    report.save_figure(out / "candidates.png", figure(record, candidates, rows, order))
+    report.save_figure(out / "candidates.png", figure(found, candidates, rows, order))
     lines = [
         f"{row['rank']:.0f}. frame {row['frame']:.0f} ({row['view']}): "
         f"{row[f'information_{options.score}']:.1f} nats"
@@ -94,7 +95,7 @@ def other_frames(config: RunConfig) -> list[int]:
 
 
 def rank(
-    record: Predictive,
+    unknown: Unknown,
     frames: list[int],
     names: tuple[str, ...],
     is_outside: np.ndarray,
@@ -102,8 +103,8 @@ def rank(
     score: str,
 ) -> list[Row]:
     """A row a candidate, the one that tells most first; see ``NextView``."""
-    scores = {name: function(record) for name, function in information.SCORES.items()}
-    spread = mixtures.spread(record.means)
+    scores = {name: function(unknown) for name, function in information.SCORES.items()}
+    std = combine_channels(_std(unknown))
     rows: list[Row] = []
     for number, i in enumerate(np.argsort(-scores[score], kind="stable"), 1):
         rows.append(
@@ -112,7 +113,7 @@ def rank(
                 "frame": float(frames[i]),
                 "view": names[i],
                 **{f"information_{name}": float(found[i]) for name, found in scores.items()},
-                "mean_std": float(combine_channels(spread[i]).mean()),
+                "mean_std": float(std[i].mean()),
                 "outside": float(is_outside[i].mean()),
                 "gap_degrees": float(gap[i]),
             }
@@ -120,10 +121,15 @@ def rank(
     return rows
 
 
-def figure(record: Predictive, views: Views, rows: list[Row], order: list[int]) -> Figure:
+def _std(unknown: Unknown) -> np.ndarray:
+    """What is not known of the scene's colours, as a standard deviation."""
+    return np.asarray(np.sqrt(np.square(mixtures.spread(unknown.means)) + unknown.unseen))
+
+
+def figure(unknown: Unknown, views: Views, rows: list[Row], order: list[int]) -> Figure:
     """The best candidates: expected picture, and where it is uncertain, on one scale."""
-    means = mixtures.mean(record.means)
-    spreads = combine_channels(mixtures.spread(record.means))
+    means = mixtures.mean(unknown.means)
+    spreads = combine_channels(_std(unknown))
     scale = Normalize(0, report.upper_end(spreads[order]))
     height, width = views.cameras.image_shape
     cell = 2.4 * np.array([width, height]) / max(height, width)
@@ -142,6 +148,6 @@ def figure(record: Predictive, views: Views, rows: list[Row], order: list[int]) 
             spreads[i], cmap=colormaps["magma"], norm=scale, interpolation="nearest"
         )
     grid[0, 0].set_ylabel("expected picture", fontsize=9)
-    grid[1, 0].set_ylabel("std of draws", fontsize=9)
+    grid[1, 0].set_ylabel("std", fontsize=9)
     drawn.colorbar(shown, ax=grid.ravel().tolist(), label="colour (0-1)", aspect=30, fraction=0.04)
     return drawn

@@ -17,16 +17,17 @@ from bayes_splat import report, view_choice
 from bayes_splat.errors import BayesSplatError, OutputError
 from bayes_splat.evaluation import figures, judging, summary, tables
 from bayes_splat.evaluation.config import (
-    BASELINES,
     EvaluateConfig,
     Plan,
     PlannedScene,
+    has_learned_error,
+    is_baseline,
     kind_of,
     label_of,
 )
 from bayes_splat.evaluation.curves import Curves
 from bayes_splat.evaluation.judging import RAW, SCALED, Judged, Target
-from bayes_splat.evaluation.methods import METHODS, Task
+from bayes_splat.evaluation.methods import METHODS, Task, with_learned_error
 from bayes_splat.evaluation.tables import Row
 from bayes_splat.files import atomic_path
 from bayes_splat.models import proposals
@@ -141,11 +142,13 @@ def _run(
     tell: Tell,
 ) -> None:
     """One method; a failure becomes its result."""
-    name = label_of(entry)
+    name, method = label_of(entry), METHODS[kind_of(entry)]
+    if has_learned_error(entry):
+        method = with_learned_error(method)
     about: Row = {"scene": scene.scene, "split": scene.split, "method": name}
     record: dict[str, Any] = {"settings": scene.settings[name]}
     try:
-        judged = judging.judge(task, METHODS[kind_of(entry)], target, options.scale_from)
+        judged = judging.judge(task, method, target, options.scale_from)
     except Exception as error:  # whatever it is, the other methods go on
         text = " ".join(str(error).split()) or type(error).__name__
         tell(f"{scene.name}: {name} failed: {text}")
@@ -248,7 +251,7 @@ def _write_page(options: EvaluateConfig, folders: Sequence[Path]) -> tuple[list[
     tables.write_csv(out / "aggregate.csv", tables.aggregate(views, columns))
     drawn = _mean_curves(folders)
     names = _write_curves(out, *drawn) if drawn[0] else []
-    ours = [name for name, _ in tables.methods(views) if name not in BASELINES]
+    ours = [name for name, _ in tables.methods(views) if not is_baseline(name)]
     text = summary.markdown(views, scenes, list(dict.fromkeys(ours)), names)
     for file, content in (("summary.md", text), ("summary.html", summary.as_html(text))):
         with atomic_path(out / file) as partial:

@@ -10,6 +10,9 @@ from bayes_splat.evaluation.config import (
     USUAL,
     EvaluateConfig,
     compose_evaluate,
+    has_learned_error,
+    is_baseline,
+    kind_of,
 )
 from bayes_splat.sampler_config import MALAConfig
 
@@ -43,9 +46,9 @@ def test_everything_is_evaluated_by_default():
 def test_options_go_where_they_belong():
     options, [scene] = compose_evaluate(
         [
-            "methods=[ensemble,mala,gibbs,gibbs:smooth]",
+            "methods=[ensemble,mala,gibbs,gibbs:rough]",
             "mala.step_size=0.1",
-            "smooth/model.prior=smooth",
+            "rough/model.prior=uniform",
             "gibbs/chains=2",
             "resolution=16",
             "out=x y",
@@ -54,11 +57,21 @@ def test_options_go_where_they_belong():
     assert options.out == "x y"
     assert all(config.resolution == 16 for config in scene.configs.values())
     assert scene.configs["mala"].sampler == MALAConfig(step_size=0.1)
-    assert scene.configs["smooth"].model.prior == "smooth"
-    assert scene.configs["gibbs"].model.prior == "uniform"
-    assert [scene.configs[name].chains for name in ("gibbs", "smooth")] == [2, 4]
-    assert "model.prior=smooth" in scene.settings["smooth"]
+    assert scene.configs["rough"].model.prior == "uniform"
+    assert scene.configs["gibbs"].model.prior == "smooth"
+    assert [scene.configs[name].chains for name in ("gibbs", "rough")] == [2, 4]
+    assert "model.prior=uniform" in scene.settings["rough"]
     assert "components=128" in scene.settings["gibbs"]
+
+
+def test_a_baseline_may_have_the_learned_error():
+    _, [scene] = compose_evaluate(["methods=[ensemble,ensemble+error,laplace+error:two]"])
+    assert list(scene.configs) == ["ensemble", "ensemble+error", "two"]
+    assert scene.settings["ensemble"] != scene.settings["ensemble+error"]
+    assert has_learned_error("laplace+error:two")
+    assert kind_of("laplace+error:two") == "laplace"
+    assert is_baseline("ensemble+error")
+    assert not is_baseline("gibbs")
 
 
 def test_every_pair_of_a_folder(data):
@@ -94,6 +107,7 @@ def test_earlier_evaluations_are_put_together_without_running():
     ("overrides", "message"),
     [
         (["methods=[gibbs,magic]"], "'magic', which does not exist; choose out of deterministic"),
+        (["methods=[gibbs+error]"], "gibbs learns that error anyway"),
         (["methods=[gibbs,gibbs]"], "write kind:name"),
         (["sampler=mala"], r"write methods=\[mala,gibbs\]"),
         (["mala/draws=3", "methods=[gibbs]"], "draws=3 is for mala, but methods is"),

@@ -106,8 +106,19 @@ def test_appearance_holds_the_geometry():
 
 def test_an_unknown_number_of_gaussians_has_no_mode():
     with pytest.raises(ModelError, match=r"take model\.count=fixed"):
-        _run("ensemble", "model.count=variable")
-    assert _run("deterministic", "model.count=variable").draws.num_draws == 1
+        _run("ensemble", "model.count=variable", "model.prior=uniform")
+    assert _run("deterministic", "model.count=variable", "model.prior=uniform").draws.num_draws == 1
+
+
+def test_a_baseline_can_be_given_the_error_that_samplers_learn():
+    plain, sampled = _run("deterministic"), _run("gibbs")
+    fitted = methods.with_learned_error(methods.deterministic)(task())
+    assert plain.discrepancy is None
+    assert fitted.discrepancy == sampled.discrepancy
+    assert torch.equal(fitted.draws.sites["depth"][:], plain.draws.sites["depth"][:])
+    cameras = fitted.model.views.cameras
+    found = predictive.predict(fitted.model, fitted.draws, cameras, discrepancy=fitted.discrepancy)
+    assert found.stds.shape == (1, 2, 4, 6, 3)
 
 
 def test_colours_can_be_sampled_by_all():

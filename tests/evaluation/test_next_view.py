@@ -28,12 +28,13 @@ def test_rank_follows_the_score():
     shrunk = found.means.copy()
     shrunk[:, 1] = shrunk[:, 1].mean(0) + 0.1 * (shrunk[:, 1] - shrunk[:, 1].mean(0))
     found = type(found)(shrunk, found.stds, found.depths, found.depth_stds, found.alphas)
+    unknown = information.unknown(found)
     for score, function in information.SCORES.items():
         rows = next_view.rank(
-            found, [7, 9], ("a", "b"), truth.is_outside, np.array([1.0, 2.0]), score
+            unknown, [7, 9], ("a", "b"), truth.is_outside, np.array([1.0, 2.0]), score
         )
         assert [row["frame"] for row in rows] == [7, 9]
-        assert rows[0][f"information_{score}"] == pytest.approx(function(found)[0])
+        assert rows[0][f"information_{score}"] == pytest.approx(function(unknown)[0])
     assert rows[1]["gap_degrees"] == 2.0
 
 
