@@ -24,13 +24,13 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage, optimize, special
 
-FREEDOM = 2.5
-"""Degrees of freedom of the Student-t. Not fitted: held-out context views are all as far from the
-others, and their errors have lighter tails than those of views both nearer and farther."""
+FREEDOM = 3.0
+"""Degrees of freedom of the Student-t, and"""
 
 EASE = 0.8
 """e: a picture of a new view has the Gaussians of all context views, a held-out one only those of
-the others. Chosen on photographs, once for all scenes; docs/uncertainty.md shows what it does."""
+the others. Both are constants for all scenes: the values under which target views of random scenes
+(``scenes.procedural``, split val) are most likely; docs/uncertainty.md has the table."""
 
 BLUR = 1.5
 """Standard deviation of the blur of V, pixels."""
