@@ -97,10 +97,24 @@ def to_proposal(output: Output, views: Views, config: EncoderConfig) -> DepthPro
     return pixel_gaussians(
         views,
         probabilities=(1.0 - config.floor) * probabilities + floor,
-        offsets=offsets,
+        offsets=_towards_the_mean(probabilities, offsets),
         opacities=output.opacities.flatten().sigmoid().clamp(*_OPACITIES),
         footprint=config.footprint,
     )
+
+
+def _towards_the_mean(
+    probabilities: Float[Tensor, "gaussian bucket"], offsets: Float[Tensor, "gaussian bucket"]
+) -> Float[Tensor, "gaussian bucket"]:
+    """Move the mode, inside its bucket, to where the mean of the whole distribution is nearest.
+
+    If the most probable bucket is the wrong one, that costs least there. The places in all other
+    buckets stay.
+    """
+    number = torch.arange(probabilities.shape[-1], device=offsets.device)
+    mean = (probabilities * (number + offsets)).sum(-1, keepdim=True)
+    best = probabilities.argmax(-1, keepdim=True)
+    return offsets.scatter(-1, best, (mean - best).clamp(0.0, 1.0))
 
 
 def _rows(

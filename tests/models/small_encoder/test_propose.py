@@ -29,9 +29,23 @@ def test_buckets_offsets_and_opacities_are_the_networks(views, output):
     phi = output.logits[view, :, row, column].softmax(0)
     assert made.probabilities[index].numpy() == pytest.approx(phi.numpy(), abs=1e-6)
     inside = output.offsets[view, :, row, column].sigmoid()
-    assert made.offsets[index].numpy() == pytest.approx(inside.numpy(), abs=1e-6)
+    best = phi.argmax()
+    others = torch.arange(32) != best
+    assert made.offsets[index, others].numpy() == pytest.approx(inside[others].numpy(), abs=1e-6)
+    mean = (phi * (torch.arange(32) + inside)).sum()
+    nearest = (mean - best).clamp(0, 1)
+    assert float(made.offsets[index, best]) == pytest.approx(float(nearest), abs=1e-4)
     opacity = output.opacities[view, row, column].sigmoid().clamp(0.1, 0.99)
     assert float(made.opacities[index]) == pytest.approx(float(opacity))
+
+
+def test_the_mode_leans_towards_the_rest_but_stays_in_its_bucket():
+    phi = torch.tensor([[0.5, 0.0, 0.1, 0.4], [0.1, 0.8, 0.1, 0.0], [0.4, 0.1, 0.5, 0.0]])
+    offsets = torch.full((3, 4), 0.3)
+    found = small._towards_the_mean(phi, offsets)
+    assert found[0].tolist() == pytest.approx([1.0, 0.3, 0.3, 0.3])
+    assert found[1].tolist() == pytest.approx([0.3, 0.3, 0.3, 0.3])
+    assert found[2].tolist() == pytest.approx([0.3, 0.3, 0.0, 0.3])
 
 
 def test_all_else_is_that_of_the_plane_sweep(views, output):
