@@ -29,8 +29,8 @@ FREEDOM = 3.0
 
 EASE = 0.8
 """e: a picture of a new view has the Gaussians of all context views, a held-out one only those of
-the others. Both are constants for all scenes: the values under which target views of random scenes
-(``scenes.procedural``, split val) are most likely; docs/uncertainty.md has the table."""
+the others. Both are constants for all scenes; docs/uncertainty.md says where they come from and what
+``benchmarks/constants.py`` finds on random scenes."""
 
 BLUR = 1.5
 """Standard deviation of the blur of V, pixels."""
