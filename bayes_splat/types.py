@@ -78,13 +78,11 @@ class Views:
 
 def together(first: Views, second: Views) -> Views:
     """Views of both, which have one image shape; depths where both have them."""
-    cameras = Cameras(
-        *(
-            torch.cat([getattr(first.cameras, name), getattr(second.cameras, name)])
-            for name in _CAMERA_TENSORS
-        ),
-        image_shape=first.cameras.image_shape,
-    )
+    both = {
+        name: torch.cat([getattr(first.cameras, name), getattr(second.cameras, name)])
+        for name in _CAMERA_TENSORS
+    }
+    cameras = replace(first.cameras, **both)
     depths = None
     if first.depths is not None and second.depths is not None:
         depths = torch.cat([first.depths, second.depths])
