@@ -78,11 +78,14 @@ class Views:
 
 def together(first: Views, second: Views) -> Views:
     """Views of both, which have one image shape; depths where both have them."""
-    extrinsics, intrinsics, near, far = (
-        torch.cat([getattr(first.cameras, name), getattr(second.cameras, name)])
-        for name in _CAMERA_TENSORS
+    one, other = first.cameras, second.cameras
+    cameras = Cameras(
+        extrinsics=torch.cat([one.extrinsics, other.extrinsics]),
+        intrinsics=torch.cat([one.intrinsics, other.intrinsics]),
+        near=torch.cat([one.near, other.near]),
+        far=torch.cat([one.far, other.far]),
+        image_shape=one.image_shape,
     )
-    cameras = Cameras(extrinsics, intrinsics, near, far, first.cameras.image_shape)
     depths = None
     if first.depths is not None and second.depths is not None:
         depths = torch.cat([first.depths, second.depths])

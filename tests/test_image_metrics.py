@@ -63,9 +63,9 @@ def test_ssim_refuses_pictures_below_the_window():
 
 def test_lpips_without_the_package_says_so(monkeypatch):
     monkeypatch.setattr(image_metrics.importlib.util, "find_spec", lambda name: None)
-    found, reason = image_metrics.find_lpips()
-    assert found is None
-    assert reason == "the package lpips is not installed (pip install lpips)"
+    found = image_metrics.find_lpips()
+    assert found.measure is found.network is None
+    assert found.reason == "the package lpips is not installed (pip install lpips)"
 
 
 @pytest.fixture
