@@ -29,8 +29,8 @@ FREEDOM = 3.0
 
 EASE = 0.8
 """e: a picture of a new view has the Gaussians of all context views, a held-out one only those of
-the others. Both are constants for all scenes; docs/uncertainty.md says where they come from and what
-``benchmarks/constants.py`` finds on random scenes."""
+the others. Both are constants for all scenes; docs/uncertainty.md says where they come from and
+what ``benchmarks/constants.py`` finds on random scenes."""
 
 BLUR = 1.5
 """Standard deviation of the blur of V, pixels."""
