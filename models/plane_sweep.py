@@ -64,6 +64,10 @@ def propose(views: Views, config: PlaneSweepConfig | None = None) -> DepthPropos
     return _as_proposal(views, planes, config)
 
 
+_LEAST_PROBABILITY = 1e-9
+"""Of a bucket, before they are made to sum to one."""
+
+
 @dataclass(frozen=True)
 class _Sweep:
     """View i's pixels carried on every plane into view j.
@@ -233,7 +237,8 @@ def _agree(
 def _as_proposal(
     views: Views, planes: Float[Tensor, "gaussian bucket plane"], config: PlaneSweepConfig
 ) -> DepthProposal:
-    phi = planes.sum(-1)
+    # float32 underflows where the sweep is very sure; no depth is impossible all the same.
+    phi = planes.sum(-1).clamp_min(_LEAST_PROBABILITY)
     inside = (torch.arange(config.planes_per_bucket).to(planes) + 0.5) / config.planes_per_bucket
     return pixel_gaussians(
         views,

@@ -9,6 +9,7 @@ from bayes_splat.errors import ModelError
 from bayes_splat.models import plane_sweep
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.settings import PlaneSweepConfig
+from bayes_splat.scenes.procedural import procedural_scene
 from bayes_splat.scenes.synthetic import demo_scene
 from bayes_splat.types import Views
 from tests import helpers_scenes as scenes
@@ -198,3 +199,12 @@ def test_any_number_of_threads_gives_the_same_bits():
             other = plane_sweep.propose(views)
         for name in ("probabilities", "offsets", "opacities", "harmonics", "directions"):
             assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+def test_no_depth_is_impossible_where_the_sweep_is_sure():
+    """Softmax over planes underflows in float32; the proposal must not say never."""
+    context = procedural_scene(seed=65, split="test", resolution=64, num_views=3)[:2]
+    proposal = plane_sweep.propose(context)
+    assert float(proposal.probabilities.min()) > 0.0
+    depth = torch.stack([proposal.near * 1.001, proposal.far * 0.999])
+    assert bool(proposal.log_prob(depth).isfinite().all())
