@@ -226,10 +226,18 @@ def _readable(key: str, value: str, choices: Mapping[str, type[Options]]) -> str
         raise unknown(section, list(choices))
     entries = {entry.field: entry for entry in describe(choices.get(section, RunConfig))}
     if name not in entries:
+        _refuse_of_another_choice(section, name)
         raise unknown(name, [*entries, *([] if section else GROUPS)], section)
     if section and name == "name":
         raise ConfigError(f"{key}={value} does not choose a {section}; write {section}={value}")
     return readable(entries[name], key, value)
+
+
+def _refuse_of_another_choice(group: str, name: str) -> None:
+    """Say it where an option exists, but under another choice of its group."""
+    for choice, cls in GROUPS.get(group, {}).items():
+        if name in {entry.field for entry in describe(cls)}:
+            raise ConfigError(f"{group}.{name} is an option of {group}={choice}; write that too")
 
 
 def readable(entry: Entry, key: str, value: str) -> str:

@@ -169,6 +169,7 @@ def test_home_and_null_and_quotes_are_understood(monkeypatch):
     [
         ("chain=3", "unknown option chain; did you mean chains?"),
         ("sampler.stepsize=3", "unknown option sampler.stepsize; did you mean sampler.step_size"),
+        ("proposal.window=5", "proposal.window is an option of proposal=plane_sweep; write that"),
         ("samplr.step_size=1", "unknown option samplr; did you mean sampler?"),
         ("sampler=mla", "sampler=mla does not exist; choose one of gibbs, mala, block_mala, sgld,"),
         ("renderer=gpu", "renderer=gpu does not exist; choose one of auto, cpu, cuda, reference"),
