@@ -39,7 +39,8 @@ def tiny() -> thermalize.Teacher:
     return thermalize.Teacher(model, sites, model)
 
 
-def test_teachers_are_photographed_with_the_noise_of_the_model(teacher):
+def test_teachers_are_photographed_with_the_noise_of_the_model():
+    teacher = thermalize.make_teacher(plan("model.prior=uniform").run)
     model, sites = teacher.model, teacher.sites
     pictures = model.predict_pixels(sites["depth"], sites["opacity"])[0]
     residuals = model.observed()[0] - pictures
