@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bayes_splat import diagnostics, metrics, verdict
@@ -88,18 +88,15 @@ def predict(
         name: diagnostics.fixed_grid((height, width), len(targets), most)
         for name, most in (("judged", GRID_PIXELS), ("mapped", MAP_PIXELS))
     }
-    is_whole = draws.is_whole
-    is_used = is_whole if is_whole.any() else torch.ones_like(is_whole)
+    is_used = used_chains(draws)
     is_empty = True
     local = None
     if discrepancy is not None:
         local = local_noise(model, draws, is_used, targets.cameras, discrepancy)
     for index in range(draws.num_draws):
-        sites = _scene(draws, index)
-        noise_scale = draws.sites["noise_scale"][:, index].double()
-        # A view that was never photographed gets the context views' mean noise variance.
-        noise = noise_scale.square().reshape(len(noise_scale), -1).mean(-1).sqrt()
-        good = _is_finite(sites) & noise.isfinite()
+        sites = scene_of(draws, index)
+        noise = noise_of(draws, index)
+        good = is_finite(sites) & noise.isfinite()
         rendering = None
         if good.any():
             with torch.no_grad():
@@ -116,7 +113,7 @@ def predict(
         raise ModelError(
             "no draw of any chain is finite: use a smaller step size or another sampler"
         )
-    chains = is_whole.nonzero()[:, 0].tolist()
+    chains = draws.is_whole.nonzero()[:, 0].tolist()
     judged, mapped = (PixelDraws(grid, store.read(name), chains) for name, grid in grids.items())
     return accumulator.result(), judged, mapped
 
@@ -152,12 +149,10 @@ def summarise(
 
     None where no draw is finite.
     """
-    each = max(1, SUMMARISED // max(1, int(is_used.sum())))
-    chosen = np.linspace(0, draws.num_draws - 1, min(each, draws.num_draws)).round().astype(int)
     colors, through = [], []
-    for index in np.unique(chosen):
-        sites = _scene(draws, int(index))
-        good = _is_finite(sites) & is_used
+    for index in spread_evenly(draws, is_used, SUMMARISED):
+        sites = scene_of(draws, index)
+        good = is_finite(sites) & is_used
         if good.any():
             with torch.no_grad():
                 seen = _render(model, sites, good, cameras)
@@ -173,13 +168,33 @@ def summarise(
     )
 
 
-def _scene(draws: Draws, index: int) -> dict[str, Tensor]:
+def used_chains(draws: Draws) -> Bool[Tensor, " chain"]:
+    """Chains that pictures are made of: those that were not stopped, unless all were."""
+    is_whole = draws.is_whole
+    return is_whole if is_whole.any() else torch.ones_like(is_whole)
+
+
+def spread_evenly(draws: Draws, is_used: Bool[Tensor, " chain"], most: int) -> list[int]:
+    """Numbers of draws, evenly over each chain, so that the used chains have ``most`` in all."""
+    each = max(1, most // max(1, int(is_used.sum())))
+    chosen = np.linspace(0, draws.num_draws - 1, min(each, draws.num_draws)).round().astype(int)
+    return [int(index) for index in np.unique(chosen)]
+
+
+def noise_of(draws: Draws, index: int) -> Float[Tensor, " chain"]:
+    """Noise of a view that was never photographed: root mean square over the context views'."""
+    scale = draws.sites["noise_scale"][:, index].double()
+    return scale.square().reshape(len(scale), -1).mean(-1).sqrt()
+
+
+def scene_of(draws: Draws, index: int) -> dict[str, Tensor]:
     """What a draw says of the scene, every chain: the sites that pictures are made of, float64."""
     names = ["depth", "opacity", *(name for name in scene_sites.NAMES if name in draws.sites)]
     return {name: draws.sites[name][:, index].double() for name in names}
 
 
-def _is_finite(sites: dict[str, Tensor]) -> Bool[Tensor, " chain"]:
+def is_finite(sites: dict[str, Tensor]) -> Bool[Tensor, " chain"]:
+    """Chains whose scene is."""
     return torch.stack([v.isfinite().flatten(1).all(-1) for v in sites.values()]).all(0)
 
 
@@ -269,8 +284,8 @@ def score(
 
 def _psnr_between_orders(model: SplatModel, draws: Draws, targets: Views) -> float:
     """PSNR of the last draws' pictures in the model's order against the order of centres."""
-    sites = _scene(draws, -1)
-    good = _is_finite(sites)
+    sites = scene_of(draws, -1)
+    good = is_finite(sites)
     if not good.any():
         return float("nan")
     sites = {name: values[good] for name, values in sites.items()}

@@ -16,16 +16,20 @@ from bayes_splat import mixtures
 from bayes_splat.diagnostics import PixelDiagnostics, diagnose_pixels, fixed_grid
 from bayes_splat.discrepancy import Discrepancy, Pictures, multipliers
 from bayes_splat.errors import ModelError
-from bayes_splat.models import scene_sites
 from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.predictions import (
+    GRID_PIXELS,
+    is_finite,
+    noise_of,
+    scene_of,
+    spread_evenly,
+    used_chains,
+)
 from bayes_splat.samplers.sampling import Draws
 from bayes_splat.types import Cameras, Rendering
 
 MAX_COMPONENTS = 128
 """Draws that make up the predictive mixture unless the user says otherwise."""
-
-GRID_PIXELS = 1024
-"""Target pixels, over all views, whose chains are judged."""
 
 _LEAST_ALPHA = 0.01
 """A draw with less accumulated opacity at a pixel says nothing of its depth."""
@@ -90,13 +94,11 @@ def predict(
     Raises:
         ModelError: not one draw is finite.
     """
-    is_used = _used(draws)
-    each = max(1, max_components // max(int(is_used.sum()), 1))
-    chosen = np.linspace(0, draws.num_draws - 1, min(each, draws.num_draws)).round().astype(int)
+    is_used = used_chains(draws)
     found: list[Rendering] = []
     noise: list[Tensor] = []
-    for index in np.unique(chosen):
-        rendering, std, good = _render(model, draws, int(index), cameras, is_used, without_view)
+    for index in spread_evenly(draws, is_used, max_components):
+        rendering, std, good = _render(model, draws, index, cameras, is_used, without_view)
         if good.any():
             found.append(rendering)
             noise.append(std)
@@ -128,7 +130,7 @@ def diagnose(model: SplatModel, draws: Draws, cameras: Cameras) -> PixelDiagnost
     grid = fixed_grid(cameras.image_shape, len(cameras), GRID_PIXELS)
     height, width = cameras.image_shape
     flat = torch.from_numpy((grid.view * height + grid.row) * width + grid.column)
-    is_used = _used(draws)
+    is_used = used_chains(draws)
     shape = (int(is_used.sum()), draws.num_draws, len(flat))
     color, depth = np.full((*shape, 3), np.nan, np.float32), np.full(shape, np.nan, np.float32)
     for index in range(draws.num_draws):
@@ -137,17 +139,6 @@ def diagnose(model: SplatModel, draws: Draws, cameras: Cameras) -> PixelDiagnost
         color[good.numpy(), index] = rendering.colors.float().numpy()
         depth[good.numpy(), index] = rendering.depths.float().numpy()
     return diagnose_pixels(color, depth)
-
-
-def noise_of(draws: Draws, index: int) -> Float[Tensor, " chain"]:
-    """Noise of a view that was never photographed: root mean square over the context views'."""
-    scale = draws.sites["noise_scale"][:, index].double()
-    return scale.square().reshape(len(scale), -1).mean(-1).sqrt()
-
-
-def _used(draws: Draws) -> Bool[Tensor, " chain"]:
-    is_whole = draws.is_whole
-    return is_whole if is_whole.any() else torch.ones_like(is_whole)
 
 
 @torch.no_grad()
@@ -161,11 +152,8 @@ def _render(
     pixels: Tensor | None = None,
 ) -> tuple[Rendering, Tensor, Bool[Tensor, " chain"]]:
     """Pictures of one draw of the used chains that are finite, their noise, and which they are."""
-    names = ["depth", "opacity", *(name for name in scene_sites.NAMES if name in draws.sites)]
-    sites = {name: draws.sites[name][:, index].double() for name in names}
-    noise = noise_of(draws, index)
-    good = torch.stack([v.isfinite().flatten(1).all(-1) for v in sites.values()]).all(0)
-    good = good & is_used & noise.isfinite()
+    sites, noise = scene_of(draws, index), noise_of(draws, index)
+    good = is_finite(sites) & is_used & noise.isfinite()
     if not good.any():
         empty = torch.zeros(0)
         return Rendering(empty.reshape(0, 3), empty, empty), empty, good

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from bayes_splat import predictions
 from bayes_splat.errors import ModelError
 from bayes_splat.evaluation import methods, predictive
 from bayes_splat.samplers.sampling import Draws
@@ -92,4 +93,4 @@ def test_diagnostics_look_at_all_draws_at_a_grid():
 
 def test_noise_of_a_new_view_is_that_of_the_context_views():
     draws = methods.as_draws({"depth": torch.ones(1, 2), "noise_scale": torch.tensor([[0.3, 0.4]])})
-    assert float(predictive.noise_of(draws, 0)) == pytest.approx(np.sqrt(0.125))
+    assert float(predictions.noise_of(draws, 0)) == pytest.approx(np.sqrt(0.125))
