@@ -27,7 +27,7 @@ class GibbsConfig(Options):
         "prior=scanline_hmm and ihmm leave that and patches out, for stretch_lengths",
     )
     patch_sizes: list[int] = option(
-        [2, 4],
+        [],
         "sides in pixels of the patches of Gaussians whose depths move together; []: none do",
         at_least=1,
         at_most=4096,

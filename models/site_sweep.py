@@ -5,15 +5,22 @@ the likelihood of one Gaussian's (depth, opacity) is Normal in the opacity, whic
 summed out of a move of the depth. The candidates are those of ``depth_moves``: from the proposal
 (with uniform exploration) or a symmetric step, which of the two being drawn for every Gaussian
 without a look at the state.
+
+Under the smooth prior most candidates come from that prior given the neighbours, and most of these
+are the mirror image of the present depth under it (``rendering.cpu_field_draws``): the prior then
+cancels in the ratio, and surfaces move on in the direction of the last move in place of walking at
+random. Neighbours must be held meanwhile; the Gaussians are visited in two halves, the squares of a
+checkerboard.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from bayes_splat.models import blocks
+from bayes_splat.models import blocks, smoothness
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
 from bayes_splat.models.priors import MAX_OPACITY
 from bayes_splat.models.proposal import DepthProposal
@@ -22,6 +29,15 @@ from bayes_splat.models.splat_model import SplatModel
 
 _EXPLORE = 0.1
 """Share of proposal jumps drawn uniformly over the buckets, so that no depth is out of reach."""
+
+_FRESH = 0.9
+"""Share of the Gaussians that are offered a depth from the smooth prior given their neighbours."""
+
+_MIRRORED = 0.9
+"""Share of these whose draw is the mirror image of where they are: moves that go on."""
+
+_OCTAVES, _SHORTEST = 4.0, 3.0
+"""Steps in disparity are 2^-3 to 2 buckets long."""
 
 _LEAST = 1e-12
 """Relative disparities and shares of opacity keep so far from the ends of their ranges."""
@@ -64,20 +80,54 @@ class SiteSweep:
         self, generators: Generators, position: Position, tuning: None, is_warmup: bool
     ) -> tuple[Position, None, BlockInfo]:
         """Visit every Gaussian of every chain once; the rate is that of the depth moves."""
-        from bayes_splat.rendering import cpu_site_sweep  # late: loading numba takes a second
+        model, size = self.model, len(self.model.proposal)
+        plan = self._plan(generators, blocks.coordinates(model).depth(position["depth"]))
+        coin = blocks.uniforms(generators, 1)[:, 0] < 0.5
+        # Neighbours are not visited together: what the prior offers to one depends on the others.
+        halves = [torch.ones(size, dtype=torch.bool)]
+        if model.smoothness is not None:
+            is_odd = smoothness.checkerboard(model.smoothness)
+            halves = [is_odd, ~is_odd]
+        total = torch.zeros(len(generators), dtype=torch.float64)
+        for is_visited in halves:
+            position, rates = self._sweep(generators, position, plan, is_visited, coin)
+            total += rates.sum(-1)
+        number = blocks.is_present(model.given(position), position["depth"]).sum(-1)
+        return position, None, blocks.block_info(total / number.clamp_min(1))
+
+    def _sweep(
+        self,
+        generators: Generators,
+        position: Position,
+        plan: "_Plan",
+        is_visited: Bool[Tensor, " gaussian"],
+        is_backward: Bool[Tensor, " chain"],
+    ) -> tuple[Position, Float[Tensor, "chain gaussian"]]:
+        """Visit some Gaussians; those that it does not visit have no acceptance rate."""
+        # Late: loading numba takes a second.
+        from bayes_splat.rendering import cpu_field_draws, cpu_site_sweep
 
         model, to = self.model.given(position), blocks.coordinates(self.model)
-        cameras, threads = model.views.cameras, blocks.any_threads(model)
+        proposal, cameras, threads = model.proposal, model.views.cameras, blocks.any_threads(model)
         depth, opacity = to.depth(position["depth"]), to.opacity(position["opacity"])
         noise = blocks.noise_per_view(model, to.noise_scale(position["noise_scale"]))
         is_present = blocks.is_present(model, depth)
         opacity = torch.where(is_present, opacity, 0.0)
-        offered, is_jump = self._offer(generators, depth)
-        both = torch.stack([depth, offered], dim=1)
+        uniforms = blocks.uniforms(generators, 5, len(proposal))
+        here, offered, log_density = plan.here, plan.offered, plan.log_density
+        if model.smoothness is not None:
+            # In this half only the visited ones' neighbours may have moved since the plan.
+            here = proposal.relative_disparity(depth)
+            is_fresh = plan.is_fresh & is_visited
+            shares = torch.where(plan.is_mirrored, -1.0, uniforms[:, 4])
+            fresh = cpu_field_draws.draw_singly(here, is_fresh, model.smoothness, shares, threads)
+            offered = torch.where(is_fresh, fresh.relative_disparities, offered)
+            ratios = torch.where(is_fresh, fresh.log_ratios, log_density[:, 1])
+            log_density = torch.stack([log_density[:, 0], ratios], dim=1)
+        offered = torch.where(is_visited, offered, here)
+        there = torch.where(is_visited, proposal.depth_at(offered), depth)
+        both = torch.stack([depth, there], dim=1)
         rows = both.flatten(0, 1)
-        weights = log_prior(model, both) - is_jump[:, None] * _log_jump(model.proposal, both)
-        size = len(model.proposal)
-        coin = blocks.uniforms(generators, 1)
         moves = cpu_site_sweep.sweep_sites(
             model.gaussians(rows, opacity.repeat_interleave(2, dim=0)),
             cameras,
@@ -86,35 +136,58 @@ class SiteSweep:
             opacities=opacity,
             observed=blocks.photographed(model),
             precisions=1.0 / noise**2,
-            log_weights=weights,
-            relative_disparities=model.proposal.relative_disparity(both),
+            log_weights=log_prior(model, both) - log_density,
+            relative_disparities=torch.stack([here, offered], dim=1),
             neighbours=neighbours(model),
-            is_backward=coin[:, 0] < 0.5,
-            uniforms=blocks.uniforms(generators, 4, size),
+            is_visited=is_visited.expand(depth.shape),
+            is_backward=is_backward,
+            uniforms=uniforms[:, :4],
             upper=MAX_OPACITY,
             prior=(model.config.opacity_prior[0], model.config.opacity_prior[1]),
             threads=threads,
         )
-        # Depths that stay keep their very bits: a round trip through the map would not.
-        kept = torch.where(moves.moved, to.depth.inv(offered), position["depth"])
+        # What stays keeps its very bits: a round trip through the maps would not.
+        kept = torch.where(moves.moved, to.depth.inv(there), position["depth"])
         inside = moves.opacities.clamp(_LEAST, MAX_OPACITY - _LEAST)
-        drawn = torch.where(is_present, to.opacity.inv(inside), position["opacity"])
-        moved = {**position, "depth": kept, "opacity": drawn}
-        rate = moves.acceptance.sum(-1) / is_present.sum(-1).clamp_min(1)
-        return moved, None, blocks.block_info(rate)
+        drawn = torch.where(is_present & is_visited, to.opacity.inv(inside), position["opacity"])
+        return {**position, "depth": kept, "opacity": drawn}, moves.acceptance
 
-    def _offer(self, generators: Generators, depth: Tensor) -> tuple[Tensor, Tensor]:
-        """Candidate depths, and which of them are jumps."""
+    def _plan(self, generators: Generators, depth: Float[Tensor, "chain gaussian"]) -> "_Plan":
+        """Candidates that depend on no other Gaussian, and which are drawn from the prior."""
         proposal, size = self.model.proposal, depth.shape[-1]
-        kind, explore, where, length = blocks.uniforms(generators, 4, size).unbind(1)
+        kind, explore, where, length, fresh = blocks.uniforms(generators, 5, size).unbind(1)
+        here = proposal.relative_disparity(depth)
         drawn = proposal.relative_disparity(proposal.sample(generators).double())
         jumped = torch.where(explore < _EXPLORE, where, drawn)
-        scale = 2.0 ** (6.0 * length - 5.0) / proposal.num_buckets
-        step = scale * blocks.normals(generators, size)
-        walked = blocks.reflect(proposal.relative_disparity(depth) + step)
-        is_jump = kind < self.jumps
+        scale = 2.0 ** (_OCTAVES * length - _SHORTEST) / proposal.num_buckets
+        walked = blocks.reflect(here + scale * blocks.normals(generators, size))
+        is_fresh = fresh < (0.0 if self.model.smoothness is None else _FRESH)
+        is_mirrored = kind < _MIRRORED
+        is_jump = (kind < self.jumps) & ~is_fresh
         offered = torch.where(is_jump, jumped, walked).clamp(_LEAST, 1.0 - _LEAST)
-        return proposal.depth_at(offered), is_jump
+        both = torch.stack([depth, proposal.depth_at(offered)], dim=1)
+        return _Plan(
+            here, offered, is_jump[:, None] * _log_jump(proposal, both), is_fresh, is_mirrored
+        )
+
+
+class _Plan(NamedTuple):
+    """What a sweep offers.
+
+    Attributes:
+        here: relative disparities before the sweep.
+        offered: candidates.
+        log_density: of the candidates' distribution over relative disparity at both, up to what is
+            equal at both.
+        is_fresh: which are to be drawn from the smooth prior instead, given their neighbours,
+        is_mirrored: and which of these as the mirror image of where they are.
+    """
+
+    here: Float[Tensor, "chain gaussian"]
+    offered: Float[Tensor, "chain gaussian"]
+    log_density: Float[Tensor, "chain 2 gaussian"]
+    is_fresh: Bool[Tensor, "chain gaussian"]
+    is_mirrored: Bool[Tensor, "chain gaussian"]
 
 
 def log_prior(

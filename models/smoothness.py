@@ -209,7 +209,7 @@ def sample_prior(
     """
     size = len(smoothness.right)
     relative = _uniforms(generators, size)
-    is_odd = _checkerboard(smoothness, 1, torch.zeros(1, 2, dtype=torch.long))[0] == 1
+    is_odd = checkerboard(smoothness)[None]
     scales = max(1, (max(smoothness.image_shape) - 1).bit_length())
     for sweep in range(num_sweeps):
         side = 2 ** (1 + sweep % scales)
@@ -251,6 +251,11 @@ def _shift_patches(
         is_taken = (coin.log() < log_ratio) & (is_outside == 0.0)
         relative = torch.where(is_taken.gather(1, patch), moved, relative)
     return relative
+
+
+def checkerboard(smoothness: Smoothness) -> Bool[Tensor, " gaussian"]:
+    """Which Gaussians lie on odd squares: no two of them are neighbours, nor two of the others."""
+    return _checkerboard(smoothness, 1, torch.zeros(1, 2, dtype=torch.long))[0][0] == 1
 
 
 def _checkerboard(

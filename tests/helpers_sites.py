@@ -74,6 +74,11 @@ def task(
     )
 
 
+def held(task: Task, is_moving: Tensor) -> Task:
+    """The same with the others offered where they are."""
+    return task._replace(offered=torch.where(is_moving, task.offered, task.depth))
+
+
 def energies(task: Task, depths: Tensor, chain: int) -> Tensor:
     """Minus the log likelihood at every row of depths, up to its constant."""
     colors = task.model.predict_pixels(depths, task.opacity[chain].repeat(len(depths), 1))
@@ -136,7 +141,12 @@ def draw(lin: Tensor, prec: Tensor, uniform: Tensor) -> Tensor:
 
 
 def sweep_sites(
-    task: Task, log_weights: Tensor, is_backward: Tensor, uniforms: Tensor, prior: Any
+    task: Task,
+    log_weights: Tensor,
+    is_visited: Tensor,
+    is_backward: Tensor,
+    uniforms: Tensor,
+    prior: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """moved, opacities and log ratios of a sweep, Gaussian by Gaussian."""
     moved = torch.zeros_like(task.depth, dtype=torch.bool)
@@ -147,6 +157,9 @@ def sweep_sites(
         here = relative[0].clone()
         order = range(len(depth))
         for g in reversed(order) if is_backward[chain] else order:
+            if not is_visited[chain, g]:
+                ratios[chain, g] = -torch.inf
+                continue
             there, other = here.clone(), depth.clone()
             there[g], other[g] = relative[1, g], task.offered[chain, g]
             both = torch.stack([depth, other])

@@ -112,7 +112,7 @@ def test_every_sampler_moves_colors_that_are_sampled(sampler):
 def test_colors_are_drawn_between_patches_and_noise():
     model = scenes.tiny_model(colors="sampled")
     names = ["sites", "patches", "harmonics", "noise_scale"]
-    assert [block.name for block in kernel_of(model, GibbsConfig()).blocks] == names
+    assert [block.name for block in kernel_of(model, GibbsConfig(patch_sizes=[2])).blocks] == names
     target = PyroTarget(model, vectorized=True)
     start = inference.starting_position(model, target, make_generators(0, 4))["harmonics"]
     own = model.proposal.harmonics.double()
@@ -161,7 +161,7 @@ def test_the_default_is_the_composed_sampler(model):
     other = inference.sample_posterior(model, GibbsConfig(), chains=2, draws=2, warmup=1)
     assert same(one, other)
     rates = {name for name in one.stats if name.startswith("acceptance_rate_")}
-    blocks = ("sites", "patches", "noise_scale")
+    blocks = ("sites", "noise_scale")
     assert rates == {f"acceptance_rate_{block}" for block in blocks}
     assert (one.stats["acceptance_rate_noise_scale"] == 1).all()
 

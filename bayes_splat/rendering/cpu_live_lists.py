@@ -203,6 +203,15 @@ def cover(shape, rim, width, offset, pixels, exponents, count):
 
 
 @leaf
+def make_room(shape, rim, width, offset, room):
+    """Add one to every pixel that an ellipse may cover: its rows from end to end."""
+    for row in range(int(shape[5]), int(shape[6]) + 1):
+        left, right, _, _ = row_span(shape, row, rim, width)
+        for pixel in range(offset + row * width + left, offset + row * width + right + 1):
+            put(room, pixel, fetch(room, pixel) + 1)
+
+
+@leaf
 def to_falloffs(exponents, count):
     """Exponents of two, so many, to falloffs; what lies behind them is scratch."""
     for i in range(0, count, LANES):
@@ -213,8 +222,8 @@ def to_falloffs(exponents, count):
 
 
 @leaf
-def build_lists(shapes, order, colors, rim, image_shape, opacity, lists):
-    """Lists of the Gaussians at place 0, with room for all that may come.
+def build_lists(shapes, order, colors, rim, image_shape, opacity, may_move, lists):
+    """Lists of the Gaussians at place 0, with room for those that may come to place 1.
 
     Those of opacity 0 are in no list.
     ``lists`` is one thread's; shapes [place, view, gaussian, ...], order [view, 2 * gaussian].
@@ -224,13 +233,13 @@ def build_lists(shapes, order, colors, rim, image_shape, opacity, lists):
     starts, ranks, alphas = lists.starts, lists.ranks, lists.alphas
     pixels, falloffs = lists.pixels[0], lists.falloffs[0]
     starts[:] = 1  # the end of a list is an entry too
-    for place in range(2):
-        for view in range(views):
-            for g in range(size):
-                shape = shapes[place, view, g]
-                count = cover(shape, rim, width, view * height * width, pixels, falloffs, 0)
-                for i in range(count):
-                    starts[fetch(pixels, i)] += 1
+    for view in range(views):
+        for g in range(size):
+            if opacity[g] == 0.0:
+                continue
+            make_room(shapes[0, view, g], rim, width, view * height * width, starts)
+            if may_move[g]:
+                make_room(shapes[1, view, g], rim, width, view * height * width, starts)
     total = 0
     for pixel in range(starts.shape[0]):
         room, starts[pixel] = starts[pixel], total

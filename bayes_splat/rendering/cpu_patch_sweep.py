@@ -231,7 +231,9 @@ def _sweep_chain(chain, places, lists, work, given, moved):
     shapes, opacity = places.shapes[chain], given.opacities[chain]
     photograph = given.photographs[chain % given.photographs.shape[0]]
     order, colors, shape = places.order[chain], places.colors[chain], places.image_shape
-    build_lists(shapes, order, colors, places.rim, shape, opacity, lists)
+    # A patch with a depth that is not possible stays: nothing comes to that place.
+    may_move = given.is_inside[chain]
+    build_lists(shapes, order, colors, places.rim, shape, opacity, may_move, lists)
     views, number = shapes.shape[1], shapes.shape[2]
     per_view = shape[0] * shape[1]
     for pixel in range(views * per_view):

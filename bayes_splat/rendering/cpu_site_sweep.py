@@ -27,6 +27,7 @@ from torch import Tensor
 
 from bayes_splat.rendering import cpu_live_lists
 from bayes_splat.rendering.cpu_compile import kernel, leaf
+from bayes_splat.rendering.cpu_field_draws import roughness
 from bayes_splat.rendering.cpu_lanes import fetch, put
 from bayes_splat.rendering.cpu_live_lists import (
     END,
@@ -90,13 +91,14 @@ def sweep_sites(
     log_weights: Float[Tensor, "chain 2 gaussian"],
     relative_disparities: Float[Tensor, "chain 2 gaussian"],
     neighbours: tuple[float, Tensor, Tensor, tuple[int, int]],
+    is_visited: Bool[Tensor, "chain gaussian"],
     is_backward: Bool[Tensor, " chain"],
     uniforms: Float[Tensor, "chain 4 gaussian"],
     upper: float,
     prior: tuple[float, float],
     threads: int,
 ) -> SiteMoves:
-    """Visit every Gaussian of every chain once.
+    """Visit Gaussians of every chain once.
 
     Args:
         gaussians: two rows a chain, as they are and as they would be at the offered depths; their
@@ -112,6 +114,7 @@ def sweep_sites(
             strength * sum of w |r_i - r_j| over neighbours in their own view: the weights w of the
             edges to the right and lower neighbour, 0 at borders; Gaussians are numbered
             (view, row, column). Strength 0 is for none.
+        is_visited: Gaussians that are; the others are left alone, and offered where they are.
         is_backward: chains that visit the last Gaussian first.
         uniforms: in [0, 1): for the opacity at the offered depth, for taking that depth, for
             the opacity at the depth taken, and for taking that.
@@ -144,6 +147,7 @@ def sweep_sites(
             log_weights=log_weights.double().contiguous().numpy(),
             relative=relative_disparities.double().contiguous().numpy(),
             neighbours=cpu_live_lists.edge_arrays(neighbours),
+            is_visited=is_visited.contiguous().numpy(),
             is_backward=is_backward.contiguous().numpy(),
             uniforms=uniforms.double().contiguous().numpy(),
             prior=(upper, float(prior[0]), float(prior[1])),
@@ -177,6 +181,7 @@ class _Given(NamedTuple):
     log_weights: Array
     relative: Array
     neighbours: tuple[float, Array, Array, tuple[int, int]]
+    is_visited: Array
     is_backward: Array
     uniforms: Array
     prior: tuple[float, float, float]
@@ -215,12 +220,13 @@ def _sweep_chain(chain, places, lists, entries, firsts, depths, given, opacity, 
     neighbours, (upper, a, b) = given.neighbours, given.prior
     is_even = a == 1.0 and b == 1.0
     order, colors = places.order[chain], places.colors[chain]
-    build_lists(shapes, order, colors, places.rim, places.image_shape, opacity, lists)
+    is_visited, shape = given.is_visited[chain], places.image_shape
+    build_lists(shapes, order, colors, places.rim, shape, opacity, is_visited, lists)
     for g in range(size):
         depths[g] = relative[0, g]
     for n in range(size):
         g = size - 1 - n if given.is_backward[chain] else n
-        if opacity[g] == 0.0:
+        if opacity[g] == 0.0 or not is_visited[g]:
             continue
         lin0, lin1, prec0, prec1 = 0.0, 0.0, 0.0, 0.0
         firsts[:, 0] = 0
@@ -253,8 +259,8 @@ def _sweep_chain(chain, places, lists, entries, firsts, depths, given, opacity, 
         log_ratio = log_truncated_mass(lin1, prec1, upper) - log_truncated_mass(lin0, prec0, upper)
         log_ratio += log_weights[1, g] - log_weights[0, g]
         if neighbours[0] != 0.0:
-            there = _roughness(neighbours, depths, g, relative[1, g])
-            log_ratio -= neighbours[0] * (there - _roughness(neighbours, depths, g, depths[g]))
+            there = roughness(neighbours, depths, g, relative[1, g])
+            log_ratio -= neighbours[0] * (there - roughness(neighbours, depths, g, depths[g]))
         if not is_even:
             log_ratio += log_beta(offered, upper, a, b) - log_beta(opacity[g], upper, a, b)
         acceptance[g] = math.exp(min(log_ratio, 0.0)) if log_ratio == log_ratio else 0.0
@@ -352,23 +358,6 @@ def _statistics(lists, of_view, rank0, rank1, firsts, ends, photograph, entries)
 def _slope(light, color, before, after, falloff):
     """B = G (T c - what is composited behind)."""
     return times(falloff, multiply_add(light, color, subtract(after, before)))
-
-
-@leaf
-def _roughness(neighbours, depths, g, here):
-    """Sum of w |r - r_j| over the neighbours of a Gaussian at relative disparity r."""
-    _, right, below, (height, width) = neighbours
-    column, row = g % width, (g // width) % height
-    total = 0.0
-    if column > 0:
-        total += right[g - 1] * abs(here - depths[g - 1])
-    if column < width - 1:
-        total += right[g] * abs(here - depths[g + 1])
-    if row > 0:
-        total += below[g - width] * abs(here - depths[g - width])
-    if row < height - 1:
-        total += below[g] * abs(here - depths[g + width])
-    return total
 
 
 @leaf

@@ -38,7 +38,7 @@ SQUARE: dict[str, Any] = {}
 SHARP = {"noise_prior": [4.0, 0.01]}
 PER_VIEW = {"noise": "per_view"}
 LEANING = {"opacity_prior": [2.0, 0.7], **PER_VIEW}
-# A line of pixels and a wide base: few Gaussians meet, and those that jump touch other pixels.
+# A line of pixels and a wide base: few Gaussians meet.
 SMALL = {"image_shape": (2, 3)}
 LINE = {"image_shape": (1, 16), "baseline": 0.8}
 # A coupling of a few units a bucket, on photographs whose contrast hardly cuts it.
@@ -140,6 +140,7 @@ RIGHT = {
     "one after another, other priors": Case(composed, {"prior": "proposal", **LEANING}, 4),
     "sites": Case(sites, {"renderer": "cpu", **LINE}, 4, 600),
     "sites, other priors": Case(sites, {"prior": "proposal", "renderer": "cpu", **LEANING}, 4),
+    "sites, smooth prior": Case(sites, {"renderer": "cpu", **SMOOTH, "image_shape": (3, 4)}, 4),
     "sites, order of centres": Case(sites, {"order": "center", "renderer": "cpu", **SHARP}, 4),
     "patches": Case(patches, {"renderer": "cpu"}, 8, 600),
     "patches, proposal as prior": Case(patches, {"prior": "proposal", "renderer": "cpu"}, 8),
@@ -391,10 +392,8 @@ BROKEN: dict[str, Case | tuple[Case, Any, str, Any]] = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_kernels_are_caught(name, monkeypatch):
     broken = BROKEN[name]
-    if isinstance(broken, Case):
-        case = broken
-    else:
-        case, *patch = broken
+    case, *patch = (broken,) if isinstance(broken, Case) else broken
+    if patch:
         monkeypatch.setattr(*patch)
     scores = case.scores()
     assert max(map(abs, scores.values())) > FAR_OFF, scores

@@ -6,6 +6,8 @@ import torch
 from bayes_splat.models import blocks, site_sweep
 from bayes_splat.models.settings import ModelConfig
 from bayes_splat.models.site_sweep import SiteSweep
+from bayes_splat.models.smoothness import local_log_prior_ratio
+from bayes_splat.rendering import cpu_site_sweep
 from bayes_splat.rendering.renderer import ReferenceRenderer
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.samplers import base
@@ -88,7 +90,7 @@ def test_gaussians_that_nobody_sees_are_drawn_from_the_prior():
     assert scenes.kolmogorov_smirnov(sites["opacity"][:, 0] / 0.999) > scenes.LIMIT
 
 
-@pytest.mark.parametrize("kind", [{}, LEANING, {"order": "center"}])
+@pytest.mark.parametrize("kind", [{}, LEANING, {"order": "center"}, {"prior": "smooth"}])
 def test_chains_and_threads_do_not_matter(kind):
     model = scenes.tiny_model(image_shape=(6, 8), renderer="cpu", **kind)
     target = PyroTarget(model, vectorized=True)
@@ -116,9 +118,9 @@ def test_candidates_have_the_density_that_is_claimed():
     model = replace(model, proposal=scenes.with_probabilities(model.proposal, sure))
     chains = 4000
     depth = scenes.prior_draws(model, 1)["depth"].expand(chains, -1)
-    offered, is_jump = SiteSweep(model, 1.0)._offer(make_generators(3, chains), depth)
-    assert is_jump.all()
-    relative = model.proposal.relative_disparity(offered)
+    plan = SiteSweep(model, 1.0)._plan(make_generators(3, chains), depth)
+    assert not plan.is_fresh.any()
+    relative = plan.offered
     grid = torch.linspace(0.0, 1.0, 4001).double()[:, None].expand(-1, 2)
     at = model.proposal.depth_at(grid.clamp(1e-9, 1 - 1e-9))
     log_density = site_sweep._log_jump(model.proposal, at)
@@ -126,12 +128,40 @@ def test_candidates_have_the_density_that_is_claimed():
         cdf = scenes.GridDistribution(grid[:, g], log_density[:, g])
         assert cdf.cumulative[-1] == pytest.approx(1.0)
         assert scenes.kolmogorov_smirnov(cdf(relative[:, g])) < scenes.LIMIT
-    walked, is_jump = SiteSweep(model, 0.0)._offer(make_generators(3, chains), depth)
-    assert not is_jump.any()
-    step = model.proposal.relative_disparity(walked) - (model.proposal.relative_disparity(depth))
+    ends = model.proposal.depth_at(torch.stack([plan.here, plan.offered], 1))
+    assert (plan.log_density - site_sweep._log_jump(model.proposal, ends)).abs().max() < 1e-9
+    plan = SiteSweep(model, 0.0)._plan(make_generators(3, chains), depth)
+    assert (plan.log_density == 0.0).all()
+    step = plan.offered - plan.here
     assert 0.3 < (step > 0).double().mean() < 0.7
     assert (step.abs() * 4 < 0.25).double().mean() > 0.3
     assert (step.abs() * 4 > 1.0).double().mean() > 0.05
+
+
+def test_the_smooth_prior_is_offered_to_one_half_after_the_other(monkeypatch):
+    """No two neighbours are visited together, and all Gaussians are, once."""
+    model = scenes.tiny_model(image_shape=(4, 5), renderer="cpu", prior="smooth", smoothness=8.0)
+    target = PyroTarget(model, vectorized=True)
+    position = target.unconstrain(scenes.prior_draws(model, 3))
+    calls, sweep = [], cpu_site_sweep.sweep_sites
+
+    def watched(*arguments, **given):
+        calls.append(given)
+        return sweep(*arguments, **given)
+
+    monkeypatch.setattr(cpu_site_sweep, "sweep_sites", watched)
+    SiteSweep(model).step(make_generators(4, 3), position, None, False)
+    first, second = (call["is_visited"] for call in calls)
+    assert torch.equal(first, ~second)
+    grid = first.reshape(3, 2, 4, 5)
+    assert (grid[..., 1:] != grid[..., :-1]).all()
+    assert (grid[..., 1:, :] != grid[..., :-1, :]).all()
+    here, there = calls[1]["relative_disparities"].unbind(1)
+    assert torch.equal(here[first], there[first])
+    fresh = calls[1]["log_weights"][:, 1] - calls[1]["log_weights"][:, 0]
+    ratio = local_log_prior_ratio(model.smoothness, here, there)
+    is_fresh = second & ((fresh + ratio).abs() < 1e-9)
+    assert 0.8 < is_fresh[second].double().mean() < 1.0, "of these the prior cancels"
 
 
 @pytest.mark.parametrize("renderer", [None, RenderSettings(cutoff="alpha")])

@@ -6,6 +6,8 @@ SITE, SITE_FILE = (
     "tests/rendering/test_cpu_site_sweep.py::test_sweeps_are_those_of_whole_pictures",
     "bayes_splat/rendering/cpu_site_sweep.py",
 )
+FIELD_FILE = "bayes_splat/rendering/cpu_field_draws.py"
+FIELD_TESTS = "tests/rendering/test_cpu_field_draws.py"
 PATCH, PATCH_FILE, STEPS_FILE = (
     "tests/rendering/test_cpu_patch_sweep.py::test_sweeps_are_those_of_whole_pictures",
     "bayes_splat/rendering/cpu_patch_sweep.py",
@@ -29,14 +31,14 @@ MUTANTS = [
     ),
     Mutant(
         "the smooth prior takes the wrong neighbour's edge",
-        SITE_FILE,
+        FIELD_FILE,
         "total += right[g - 1] * abs(here - depths[g - 1])",
         "total += right[g] * abs(here - depths[g - 1])",
         (SITE,),
     ),
     Mutant(
         "the smooth prior looks at the pixel above twice",
-        SITE_FILE,
+        FIELD_FILE,
         "total += below[g] * abs(here - depths[g + width])",
         "total += below[g] * abs(here - depths[g - width])",
         (SITE,),
@@ -176,6 +178,40 @@ MUTANTS = [
         "(1.0 - _EXPLORE) * _log_informed(proposal, depth).exp() + _EXPLORE",
         "_log_informed(proposal, depth).exp()",
         ("tests/models/test_site_sweep.py::test_candidates_have_the_density_that_is_claimed",),
+    ),
+    Mutant(
+        "depths fresh from the prior have its factor in the ratio once more",
+        "models/site_sweep.py",
+        "ratios = torch.where(is_fresh, fresh.log_ratios, log_density[:, 1])",
+        "ratios = log_density[:, 1]",
+        (
+            "tests/models/test_site_sweep.py"
+            "::test_the_smooth_prior_is_offered_to_one_half_after_the_other",
+        ),
+    ),
+    Mutant(
+        "neighbours are visited together",
+        "models/site_sweep.py",
+        "halves = [is_odd, ~is_odd]",
+        "halves = [is_odd | ~is_odd]",
+        (
+            "tests/models/test_site_sweep.py"
+            "::test_the_smooth_prior_is_offered_to_one_half_after_the_other",
+        ),
+    ),
+    Mutant(
+        "mirror images are not those of the present depth",
+        FIELD_FILE,
+        "share = 1.0 - (below + _part(e4, s4, o3, 1.0, m4, here)) / total",
+        "share = (below + _part(e4, s4, o3, 1.0, m4, here)) / total",
+        (f"{FIELD_TESTS}::test_mirror_images_undo_themselves",),
+    ),
+    Mutant(
+        "draws from the prior mistake the side of a neighbour",
+        FIELD_FILE,
+        "s2 = s1 - 2.0 * w1",
+        "s2 = s1 - 2.0 * w2",
+        (f"{FIELD_TESTS}::test_quantiles_are_those_of_torch",),
     ),
     Mutant(
         "an opacity has no light in front of it",

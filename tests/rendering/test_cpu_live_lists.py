@@ -12,7 +12,7 @@ from tests import helpers_sites as sites
 
 
 @numba.njit
-def build(places, memory, opacity):
+def build(places, memory, opacity, may_move):
     lists = cpu_live_lists.lists_of(memory, 0)
     cpu_live_lists.build_lists(
         places.shapes[1],
@@ -21,6 +21,7 @@ def build(places, memory, opacity):
         places.rim,
         places.image_shape,
         opacity,
+        may_move,
         lists,
     )
 
@@ -37,13 +38,14 @@ def edit(ranks, alphas, moves):
 
 
 def test_lists_are_the_footprints_of_the_reference():
-    """Entries, falloffs and order of every pixel, and room for all places."""
+    """Entries, falloffs and order of every pixel, and room for all that may come."""
     task = sites.task(image_shape=(4, 5))
     given = task.shared()
     cameras, settings, keys = given["cameras"], given["settings"], given["sort_depths"]
     places = cpu_live_lists.find_places(given["gaussians"], cameras, settings, keys, 1)
     memory = cpu_live_lists.make_lists(places, 1)
-    build(places, memory, task.opacity[1].numpy())
+    may_move = np.arange(len(task.model.proposal)) % 3 > 0
+    build(places, memory, task.opacity[1].numpy(), may_move)
     seen = reference.footprints(given["gaussians"], cameras, settings, sort_depths=keys)
     falloff, size = reference.falloff(seen, settings), len(task.model.proposal)
     pixels, room = 40, np.zeros(40, dtype=int)
@@ -52,12 +54,14 @@ def test_lists_are_the_footprints_of_the_reference():
         if share == 0.0:  # listed with some slack
             continue
         row, g = int(pixel) // pixels, int(splat) % size
-        if row >= 2:
+        if row == 2 or (row == 3 and may_move[g]):
             room[int(pixel) % pixels] += 1
         if row == 2:  # the second chain, place 0
             wanted[int(pixel) % pixels].append((g, float(share * task.opacity[1, g])))
     starts = memory.starts[0]
-    assert np.diff(starts).tolist() == (room + 1).tolist()
+    assert (np.diff(starts) >= room + 1).all()
+    assert np.diff(starts).sum() < 1.5 * (room + 1).sum(), "spans of rows are little more"
+    assert starts[-1] <= memory.ranks.shape[1]
     for pixel in range(pixels):
         view, entries = pixel // 20, []
         for at in range(starts[pixel], starts[pixel + 1]):

@@ -28,14 +28,17 @@ def randoms(task: Task, seed: int = 3) -> dict[str, Tensor]:
 
     return {
         "log_weights": rand(chains, 2, size),
+        "is_visited": rand(chains, size) < 0.8,
         "is_backward": torch.arange(chains) % 2 == 1,
         "uniforms": rand(chains, 4, size),
     }
 
 
 def sweep(task: Task, prior: tuple[float, float] = EVEN, threads: int = 1) -> SiteMoves:
+    given = randoms(task)
+    shared = sites.held(task, given["is_visited"]).shared()
     return cpu_site_sweep.sweep_sites(
-        **task.shared(), **randoms(task), upper=MAX_OPACITY, prior=prior, threads=threads
+        **shared, **given, upper=MAX_OPACITY, prior=prior, threads=threads
     )
 
 
@@ -49,6 +52,8 @@ def test_sweeps_are_those_of_whole_pictures(name, prior):
     assert (found.acceptance - rates).abs().max() < 1e-5
     assert (rates < 0.99).sum() > 5, "ratios are seen"
     assert torch.equal(found.moved, moved)
+    is_left = ~randoms(task)["is_visited"]
+    assert torch.equal(found.opacities[is_left], task.opacity[is_left])
     assert (found.opacities - opacities).abs().max() < 1e-5
     assert moved.any()
     assert not moved.all()
@@ -75,9 +80,8 @@ def test_threads_and_other_chains_do_not_matter():
         **{k: getattr(task, k)[1:2] for k in ("depth", "offered", "opacity", "noise")}
     )
     given = {name: value[1:2] for name, value in randoms(task).items()}
-    found = cpu_site_sweep.sweep_sites(
-        **alone.shared(), **given, upper=MAX_OPACITY, prior=EVEN, threads=1
-    )
+    shared = sites.held(alone, given["is_visited"]).shared()
+    found = cpu_site_sweep.sweep_sites(**shared, **given, upper=MAX_OPACITY, prior=EVEN, threads=1)
     for name, value in found._asdict().items():
         assert torch.equal(value[0], getattr(one, name)[1]), name
     assert np.isfinite(one.acceptance.numpy()).all()
