@@ -33,6 +33,20 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "light through all Gaussians counts as light through those of other views",
+        "bayes_splat/discrepancy.py",
+        "pictures.through.clip(0.0, 1.0), THINNING",
+        "pictures.through.clip(0.0, 1.0), 1.0",
+        (DISCREPANCY + "test_new_views_by_hand",),
+    ),
+    Mutant(
+        "scales of new views are not drawn together",
+        "bayes_splat/discrepancy.py",
+        "np.power(relative, EVENNESS)",
+        "relative",
+        (DISCREPANCY + "test_scales_differ_less_than_those_of_held_out_views",),
+    ),
+    Mutant(
         "errors of new views have the tails of a Normal",
         "bayes_splat/discrepancy.py",
         "np.sqrt(half / special.gammaincinv(half, levels))",
