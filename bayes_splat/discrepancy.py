@@ -31,10 +31,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage, optimize, special
 
-FREEDOM = 2.2
+FREEDOM = 2.5
 """Degrees of freedom of the Student-t."""
 
-EASE = 0.58
+EASE = 0.65
 """e: a picture of a new view has the Gaussians of all context views, a held-out one only those of
 the others."""
 

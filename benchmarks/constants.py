@@ -40,10 +40,10 @@ BEFORE = {"FREEDOM": 3.0, "EASE": 0.8, "EVENNESS": 1.0, "THINNING": 1.0}
 """Without p and q."""
 
 TABLES = {
-    "f": [{"FREEDOM": f, "EASE": e} for f, e in ((2.0, 0.52), (2.5, 0.66), (3, 0.78), (6, 1.1))],
-    "e": [{"EASE": e} for e in (0.5, 0.7, 0.8)],
+    "f": [{"FREEDOM": f, "EASE": e} for f, e in ((2.2, 0.6), (3.0, 0.76), (4.0, 0.9), (6.0, 1.1))],
+    "e": [{"EASE": e} for e in (0.55, 0.8)],
     "p": [{"EVENNESS": p} for p in (1.0, 0.8, 0.7)],
-    "q": [{"THINNING": q, "EASE": e} for q, e in ((1.0, 0.65), (0.75, 0.62), (0.5, 0.55))],
+    "q": [{"THINNING": q, "EASE": e} for q, e in ((1.0, 0.71), (0.75, 0.68), (0.5, 0.62))],
 }
 """What is changed, and what makes up for it, so that about as much is covered."""
 
