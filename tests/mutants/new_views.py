@@ -40,6 +40,16 @@ MUTANTS = [
         (DISCREPANCY + "test_new_views_by_hand",),
     ),
     Mutant(
+        "draws are as sure of depth as they look",
+        "bayes_splat/evaluation/predictive.py",
+        "DEPTH_SPREAD * mixtures.spread(depths)",
+        "0.0 * mixtures.spread(depths)",
+        (
+            "tests/evaluation/test_predictive.py::"
+            "test_depths_of_draws_are_wrong_together_where_the_error_of_new_views_was_learned",
+        ),
+    ),
+    Mutant(
         "scales of new views are not drawn together",
         "bayes_splat/discrepancy.py",
         "np.power(relative, EVENNESS)",
