@@ -1,9 +1,9 @@
 """How wrong pictures of new views are beyond the spread of draws: noise that depends on where.
 
 A photograph of a new view differs from the rendered mean by a Student-t error whose squared scale,
-pixel by pixel and channel by channel, is a sum of what can be seen in the draws themselves,
+pixel by pixel and channel by channel, is made of what can be seen in the draws themselves,
 
-    s^2 = e (a_0 + (1 + a_1) V + a_2 T^2 + c T^4),   a >= 0:
+    u = a_0 + (1 + a_1) V + a_2 T^2 + c T^4,   a >= 0:
 
 V the variance of the draws' pictures, blurred, since draws that are wrong together move edges by
 pixels; T the light that gets through all Gaussians; c the variance of colours in the context
@@ -11,6 +11,13 @@ photographs, since nothing is known of what lies behind. The coefficients are th
 held-out context photographs (``models.cross_views``) are most likely; no target view is looked at.
 A discrepancy term in the sense of Kennedy and O'Hagan (2001), "Bayesian calibration of computer
 models", section 4.
+
+From held-out views to new ones three constants lead (``squared_scale``),
+
+    s^2 = e g (u / g)^p,   with T^q for T in u,
+
+g the geometric mean of u over the held-out views: where errors will be large is not known that
+well, so scales are drawn towards a common one.
 
 The draws' own variance is part of s^2. A mixture over draws of Normal(render_k, noise_k) has it
 already, so ``noise_scale`` gives the components what is left of s^2, times multipliers that make
@@ -24,13 +31,26 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage, optimize, special
 
-FREEDOM = 3.0
-"""Degrees of freedom of the Student-t, and"""
+FREEDOM = 2.5
+"""Degrees of freedom of the Student-t."""
 
-EASE = 0.8
+EASE = 0.65
 """e: a picture of a new view has the Gaussians of all context views, a held-out one only those of
-the others. Both are constants for all scenes; docs/uncertainty.md says where they come from and
-what ``benchmarks/constants.py`` finds on random scenes."""
+the others."""
+
+EVENNESS = 0.9
+"""p: how much of the differences between scales is kept, in logarithms. Less than all of them gives
+narrower intervals at the same coverage."""
+
+THINNING = 0.6
+"""q: where only some context views see a surface, all of their Gaussians together let less light
+through than those of all but one do, so T of a new view stands for a greater T of a held-out one.
+All four are constants for all scenes; docs/uncertainty.md says where they come from and what
+``benchmarks/constants.py`` finds on random scenes."""
+
+DEPTH_SPREAD = 2.5
+"""Standard deviation of the error of rendered depths, in standard deviations over draws. Chosen on
+random scenes, whose depth is known."""
 
 BLUR = 1.5
 """Standard deviation of the blur of V, pixels."""
@@ -65,17 +85,19 @@ class Discrepancy(NamedTuple):
     Attributes:
         coefficients: a_0 to a_2, see ``TERMS``; a_0 and a_2 in squared colour units.
         color_variance: c, squared colour units.
+        typical: g, the geometric mean of u over held-out views, squared colour units.
     """
 
     coefficients: tuple[float, ...]
     color_variance: float
+    typical: float
 
     def squared_scale(self, pictures: Pictures) -> Float[np.ndarray, "view height width 3"]:
-        """s^2 of every pixel and channel."""
-        terms, known = _terms(pictures, self.color_variance)
-        for coefficient, term in zip(self.coefficients, terms, strict=True):
-            known = known + coefficient * term
-        return EASE * known
+        """s^2 of every pixel and channel of new views."""
+        thinned = pictures._replace(through=np.power(pictures.through.clip(0.0, 1.0), THINNING))
+        relative = _scale_as_held_out(thinned, self.coefficients, self.color_variance)
+        relative /= self.typical
+        return np.asarray(EASE * self.typical * np.power(relative, EVENNESS))
 
     def noise_scale(self, pictures: Pictures) -> Float[np.ndarray, "view height width 3"]:
         """Scale of the noise around every draw: what is left of s^2 beside the draws' variance."""
@@ -97,7 +119,7 @@ def multipliers(number: int) -> Float[np.ndarray, " number"]:
 
 
 def fit(pictures: Pictures, observed: Float[np.ndarray, "view height width 3"]) -> Discrepancy:
-    """The discrepancy under which held-out photographs are most likely (with e = 1).
+    """The discrepancy under which held-out photographs are most likely, u their squared scale.
 
     Args:
         pictures: of views that the draws' Gaussians are not born in.
@@ -126,7 +148,9 @@ def fit(pictures: Pictures, observed: Float[np.ndarray, "view height width 3"]) 
         method="L-BFGS-B",
         bounds=[(-14.0, 5.0)] * len(terms),
     )
-    return Discrepancy(tuple(map(float, unit * np.exp(found.x))), color_variance)
+    coefficients = tuple(map(float, unit * np.exp(found.x)))
+    scale = _scale_as_held_out(pictures, coefficients, color_variance)
+    return Discrepancy(coefficients, color_variance, float(np.exp(np.log(scale).mean())))
 
 
 def _energy(
@@ -137,7 +161,7 @@ def _energy(
     Args:
         x: logs of the coefficients over ``unit``.
         terms: what they are multiplied with, [term number].
-        known: the part of s^2 without coefficients.
+        known: the part of u without coefficients.
         squares: of the errors.
         unit: of every coefficient.
     """
@@ -151,8 +175,18 @@ def _energy(
     return float(value), np.array(slopes)
 
 
+def _scale_as_held_out(
+    pictures: Pictures, coefficients: tuple[float, ...], color_variance: float
+) -> Float[np.ndarray, "view height width 3"]:
+    """u: the squared scale of errors of held-out views."""
+    terms, scale = _terms(pictures, color_variance)
+    for coefficient, term in zip(coefficients, terms, strict=True):
+        scale = scale + coefficient * term
+    return scale
+
+
 def _terms(pictures: Pictures, color_variance: float) -> tuple[list[np.ndarray], np.ndarray]:
-    """What a_0 to a_2 are multiplied with, and the rest of s^2 / e: [view height width 3] each."""
+    """What a_0 to a_2 are multiplied with, and the rest of u: [view height width 3] each."""
     shape = pictures.mean.shape
     widths = (0.0, BLUR, BLUR, 0.0)
     variance = np.asarray(pictures.variance, dtype=np.float64)

@@ -325,9 +325,13 @@ def _learned(learned: HeldOut | None) -> dict[str, Any] | None:
     """What held-out context views taught, for ``run.json``."""
     if learned is None:
         return None
-    named = dict(zip(TERMS, learned.discrepancy.coefficients, strict=True))
-    color_variance = learned.discrepancy.color_variance
-    return {"noise_scale": learned.noise_scale, **named, "color_variance": color_variance}
+    found = learned.discrepancy
+    return {
+        "noise_scale": learned.noise_scale,
+        **dict(zip(TERMS, found.coefficients, strict=True)),
+        "color_variance": found.color_variance,
+        "typical": found.typical,
+    }
 
 
 def _without_nan(value: Any) -> Any:

@@ -5,7 +5,15 @@ import pytest
 from scipy import stats
 
 from bayes_splat import discrepancy
-from bayes_splat.discrepancy import EASE, FREEDOM, TERMS, Discrepancy, Pictures
+from bayes_splat.discrepancy import (
+    EASE,
+    EVENNESS,
+    FREEDOM,
+    TERMS,
+    THINNING,
+    Discrepancy,
+    Pictures,
+)
 from tests.helpers_scenes import LIMIT
 
 NUMBER = 400
@@ -24,13 +32,23 @@ def random_pictures(seed: int = 0, views: int = 2, height: int = 60, width: int 
 def even_parts(pictures: Pictures, size: float = 2e-3) -> Discrepancy:
     """Every term makes about as much of the error."""
     terms, _ = discrepancy._terms(pictures, 0.0)
-    return Discrepancy(tuple(size / float(term.mean()) for term in terms), 0.01)
+    return Discrepancy(tuple(size / float(term.mean()) for term in terms), 0.01, size)
+
+
+def plain(pictures: Pictures, some: Discrepancy) -> np.ndarray:
+    """u, the squared scale of held-out views."""
+    return discrepancy._scale_as_held_out(pictures, some.coefficients, some.color_variance)
+
+
+def of_new_views(u: np.ndarray | float, typical: float) -> np.ndarray | float:
+    """s^2, written another way."""
+    return EASE * u**EVENNESS * typical ** (1.0 - EVENNESS)
 
 
 def simulated(pictures: Pictures, truth: Discrepancy, seed: int = 1) -> np.ndarray:
-    """Photographs with errors from the Student-t that ``fit`` assumes, for which e is 1."""
+    """Photographs with errors from the Student-t that ``fit`` assumes."""
     errors = np.random.default_rng(seed).standard_t(FREEDOM, pictures.mean.shape)
-    return pictures.mean + np.sqrt(truth.squared_scale(pictures) / EASE) * errors
+    return pictures.mean + np.sqrt(plain(pictures, truth)) * errors
 
 
 # ----- the scale -----
@@ -43,24 +61,57 @@ def test_terms_by_hand(term):
     pictures = Pictures(np.zeros((*shape, 3)), np.full((*shape, 3), 0.04), np.full(shape, 0.3))
     wanted = {"even": 1.0, "spread": 0.04, "unseen": 0.09}
     assert set(wanted) == set(TERMS)
-    none = Discrepancy((0.0,) * len(TERMS), 0.2)
+    none = Discrepancy((0.0,) * len(TERMS), 0.2, 0.05)
     alone = none._replace(coefficients=tuple(2.0 * float(term == other) for other in TERMS))
-    found = none.squared_scale(pictures)
-    np.testing.assert_allclose(found, EASE * (0.04 + 0.2 * 0.3**4), rtol=1e-4)
-    more = alone.squared_scale(pictures) - found
-    np.testing.assert_allclose(more, EASE * 2.0 * wanted[term], rtol=1e-9)
+    found = plain(pictures, none)
+    np.testing.assert_allclose(found, 0.04 + 0.2 * 0.3**4, rtol=1e-4)
+    more = plain(pictures, alone) - found
+    np.testing.assert_allclose(more, 2.0 * wanted[term], rtol=1e-9)
+
+
+def test_new_views_by_hand():
+    """Scales are drawn towards the typical one, and the light that gets through counts for more."""
+    shape = (1, 20, 30)
+    pictures = Pictures(np.zeros((*shape, 3)), np.full((*shape, 3), 0.04), np.full(shape, 0.3))
+    some = Discrepancy((0.01, 0.5, 0.1), 0.2, 0.05)
+    thinned = 0.3**THINNING
+    u = 0.01 + 1.5 * 0.04 + 0.1 * thinned**2 + 0.2 * thinned**4
+    np.testing.assert_allclose(some.squared_scale(pictures), of_new_views(u, 0.05), rtol=1e-4)
+
+
+def test_scales_differ_less_than_those_of_held_out_views():
+    """In logarithms by the share p, about the typical scale, which only e changes."""
+    pictures = random_pictures()._replace(through=np.zeros((2, 60, 70)))
+    some = even_parts(random_pictures())
+    u = plain(pictures, some)
+    found = np.log(some.squared_scale(pictures) / EASE / some.typical)
+    np.testing.assert_allclose(found, EVENNESS * np.log(u / some.typical), rtol=1e-9)
+    assert 0.5 < EVENNESS < 1.0
+    assert found.std() < np.log(u).std()
 
 
 def test_what_is_not_seen_is_as_uncertain_as_colors_are():
-    """Where all light gets through, s^2 has the variance of the photographs' colours."""
+    """Where all light gets through, u has the variance of the photographs' colours."""
     nothing = np.zeros((1, 4, 5, 3))
-    some = Discrepancy((0.0,) * len(TERMS), 0.07)
-    seen, unseen = (
+    some = Discrepancy((0.0,) * len(TERMS), 0.07, 0.003)
+    seen, half, unseen = (
         some.squared_scale(Pictures(nothing, nothing, np.full((1, 4, 5), through)))
-        for through in (0.0, 1.0)
+        for through in (0.0, 0.5, 1.0)
     )
-    np.testing.assert_allclose(unseen - seen, EASE * 0.07)
-    assert seen.max() < 1e-4
+    np.testing.assert_allclose(unseen, of_new_views(0.07, 0.003), rtol=1e-4)
+    assert seen.max() < 1e-3 * unseen.min()
+    assert (seen < half).all()
+    assert (half < unseen).all()
+
+
+def test_light_that_gets_through_is_taken_for_a_share_whatever_rounding_says():
+    nothing = np.zeros((1, 4, 5, 3))
+    some = Discrepancy((0.0,) * len(TERMS), 0.07, 0.003)
+    below, at = (
+        some.squared_scale(Pictures(nothing, nothing, np.full((1, 4, 5), through)))
+        for through in (-1e-7, 0.0)
+    )
+    np.testing.assert_array_equal(below, at)
 
 
 def test_the_spread_of_draws_is_blurred_inside_its_view():
@@ -68,11 +119,12 @@ def test_the_spread_of_draws_is_blurred_inside_its_view():
     variance = np.zeros((2, 15, 15, 3))
     variance[0, 7, 7, 1] = 1.0
     pictures = Pictures(np.zeros_like(variance), variance, np.zeros((2, 15, 15)))
-    found = Discrepancy((0.0,) * len(TERMS), 0.0).squared_scale(pictures)
+    some = Discrepancy((0.0,) * len(TERMS), 0.0, 0.01)
+    u, found = plain(pictures, some), some.squared_scale(pictures)
     assert found[0, 7, 7, 1] > found[0, 7, 9, 1] > found[0, 0, 0, 1]
     assert found[0, 7, 9, 1] == pytest.approx(found[0, 9, 7, 1])
     assert found[..., [0, 2]].max() == found[1].max() == found.min()
-    assert found[0, ..., 1].sum() - found.min() * 225 == pytest.approx(EASE, rel=1e-3)
+    assert u[0, ..., 1].sum() - u.min() * 225 == pytest.approx(1.0, rel=1e-3)
 
 
 def test_squares_add_up():
@@ -146,6 +198,7 @@ def test_the_fit_finds_what_errors_were_made_with():
     observed = simulated(pictures, truth)
     found = discrepancy.fit(pictures, observed)
     assert found.color_variance == pytest.approx(truth.color_variance, rel=1e-3)
+    assert np.log(found.typical) == pytest.approx(np.log(plain(pictures, found)).mean())
     exact = np.log(truth.coefficients)
     inputs = of_fit(pictures, observed)
     curvature = np.stack(
@@ -157,7 +210,7 @@ def test_the_fit_finds_what_errors_were_made_with():
     ) / (2e-4)
     errors = np.sqrt(np.diag(np.linalg.inv(inputs[2].size * curvature)))
     assert (np.abs(np.log(found.coefficients) - exact) < LIMIT * errors + 0.02).all()
-    assert errors.max() < 0.25, "the data say something of each"
+    assert errors.max() < 0.3, "the data say something of each"
 
 
 def test_unseen_pixels_are_where_errors_are_found():
@@ -168,7 +221,7 @@ def test_unseen_pixels_are_where_errors_are_found():
     pictures = Pictures(flat, np.zeros_like(flat), through)
     size = np.where(through, 0.2, 0.02)[..., None]
     observed = pictures.mean + size * rng.standard_t(FREEDOM, flat.shape)
-    scale = np.sqrt(discrepancy.fit(pictures, observed).squared_scale(pictures) / EASE)
+    scale = np.sqrt(plain(pictures, discrepancy.fit(pictures, observed)))
     seen = scale[through == 0]
     assert np.median(seen) == pytest.approx(0.02, rel=0.1)
     assert np.median(scale[through == 1]) > 8.0 * np.median(seen)
@@ -184,7 +237,7 @@ def test_outliers_leave_the_bulk_alone():
     clean = pictures.mean + 0.03 * rng.standard_t(FREEDOM, pictures.mean.shape)
     spoilt = np.where(rng.random(clean.shape) < 0.02, rng.random(clean.shape), clean)
     scales = [
-        np.sqrt(np.median(discrepancy.fit(pictures, observed).squared_scale(pictures) / EASE))
+        np.sqrt(np.median(plain(pictures, discrepancy.fit(pictures, observed))))
         for observed in (clean, spoilt)
     ]
     assert scales[0] == pytest.approx(0.03, rel=0.1)
@@ -207,8 +260,8 @@ def test_the_gradient_is_the_slope_of_the_energy():
         assert (ahead - behind) / 2e-5 == pytest.approx(gradient[axis], rel=1e-5, abs=1e-8)
 
     def by_hand(coefficients: np.ndarray) -> float:
-        some = Discrepancy(tuple(coefficients), float(observed.reshape(-1, 3).var(0).mean()))
-        scale = np.sqrt(some.squared_scale(pictures).reshape(-1) / EASE)
+        some = Discrepancy(tuple(coefficients), float(observed.reshape(-1, 3).var(0).mean()), 0.01)
+        scale = np.sqrt(plain(pictures, some).reshape(-1))
         return float(-stats.t(FREEDOM, scale=scale).logpdf(np.sqrt(squares)).mean())
 
     other = discrepancy._energy(place + 0.3, terms, known, squares, unit)[0]

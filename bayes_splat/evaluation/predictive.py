@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bayes_splat import mixtures
 from bayes_splat.diagnostics import PixelDiagnostics, diagnose_pixels, fixed_grid
-from bayes_splat.discrepancy import Discrepancy, Pictures, multipliers
+from bayes_splat.discrepancy import DEPTH_SPREAD, Discrepancy, Pictures, multipliers
 from bayes_splat.errors import ModelError
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.predictions import (
@@ -43,7 +43,8 @@ class Predictive:
         means: colours rendered from every draw, in [0, 1].
         stds: standard deviation of each component, colour units; axes of length one broadcast.
         depths: rendered camera z, scene units; NaN where the draw shows nothing.
-        depth_stds: what a draw leaves open of it: the width of a depth bucket over sqrt(12).
+        depth_stds: what a draw leaves open of it: the width of a depth bucket over sqrt(12), and
+            where the error of new views was learned, ``DEPTH_SPREAD`` times the spread of draws.
         alphas: mean accumulated opacity.
     """
 
@@ -116,11 +117,15 @@ def predict(
         factors = multipliers(len(colors))[:, None, None, None, None]
         stds = (factors * discrepancy.noise_scale(pictures)).astype(np.float32)
     depths = np.where(alphas > _LEAST_ALPHA, depths, np.nan)
+    depth_stds = _bucket_std(model, depths)
+    if discrepancy is not None:
+        spread = DEPTH_SPREAD * mixtures.spread(depths)
+        depth_stds = np.hypot(depth_stds, spread).astype(depths.dtype)
     return Predictive(
         means=colors,
         stds=stds,
         depths=depths,
-        depth_stds=_bucket_std(model, depths),
+        depth_stds=depth_stds,
         alphas=alphas.mean(0),
     )
 

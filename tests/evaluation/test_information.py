@@ -54,13 +54,14 @@ def test_what_nothing_covers_is_unknown_where_the_error_of_new_views_was_learned
     # Draws all alike: only the light that gets through (half, and all of it) tells of ignorance.
     record = _record(np.full((4, 2, 1, 1, 3), 0.5), 0.1)
     record = replace(record, alphas=np.array([0.5, 0.0], np.float32).reshape(2, 1, 1))
-    learned = Discrepancy((0.02, 0.5, 0.01), 0.04)
+    learned = Discrepancy((0.02, 0.5, 0.01), 0.04, 0.02)
     found = information.unknown(record, learned)
-    ease = discrepancy.EASE
-    unseen = ease * np.array([0.01 * 0.25 + 0.04 * 0.0625, 0.01 + 0.04])
-    np.testing.assert_allclose(found.unseen[:, 0, 0, 0], unseen, rtol=1e-5)
+    ease, thinned = discrepancy.EASE, 0.5**discrepancy.THINNING
+    more = np.array([0.01 * thinned**2 + 0.04 * thinned**4, 0.01 + 0.04])
+    unseen = ease * 0.02 * ((1.0 + more / 0.02) ** discrepancy.EVENNESS - 1.0)
+    np.testing.assert_allclose(found.unseen[:, 0, 0, 0], unseen, rtol=1e-4)
     np.testing.assert_allclose(found.noise, ease * 0.02, rtol=1e-3)
-    expected = 1.5 * np.log1p(unseen / found.noise[:, 0, 0, 0])
+    expected = 1.5 * np.log1p(found.unseen[:, 0, 0, 0] / found.noise[:, 0, 0, 0])
     for function in information.SCORES.values():
         np.testing.assert_allclose(function(found), expected, rtol=1e-6)
     assert not information.unknown(record).unseen.any()

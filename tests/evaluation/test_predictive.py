@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from bayes_splat import predictions
+from bayes_splat.discrepancy import DEPTH_SPREAD, Discrepancy
 from bayes_splat.errors import ModelError
 from bayes_splat.evaluation import methods, predictive
 from bayes_splat.samplers.sampling import Draws
@@ -36,6 +37,20 @@ def test_components_are_renders_of_draws_with_their_noise():
     # A bucket of disparity is (1/1 - 1/4) / 4 wide.
     width = found.depths[known.nonzero()[0][0] * 0 + 2] ** 2 * 0.75 / 4
     np.testing.assert_allclose(found.depth_stds[2], width / np.sqrt(12), rtol=1e-5)
+
+
+def test_depths_of_draws_are_wrong_together_where_the_error_of_new_views_was_learned():
+    model = tiny_model()
+    draws, cameras = _draws(model), model.views.cameras
+    plain = predictive.predict(model, draws, cameras)
+    learned = Discrepancy((0.01, 0.5, 0.04), 0.08, 0.02)
+    found = predictive.predict(model, draws, cameras, discrepancy=learned)
+    np.testing.assert_array_equal(found.depths, plain.depths)
+    known = np.isfinite(plain.depths).all(0)
+    variance = plain.depths.astype(np.float64).var(0)[known]
+    assert variance.max() > 0.0
+    wanted = plain.depth_stds[:, known] ** 2 + DEPTH_SPREAD**2 * variance
+    np.testing.assert_allclose(found.depth_stds[:, known] ** 2, wanted, rtol=1e-4)
 
 
 def test_draws_beyond_the_number_are_left_out_evenly():

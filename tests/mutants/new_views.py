@@ -33,6 +33,30 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "light through all Gaussians counts as light through those of other views",
+        "bayes_splat/discrepancy.py",
+        "pictures.through.clip(0.0, 1.0), THINNING",
+        "pictures.through.clip(0.0, 1.0), 1.0",
+        (DISCREPANCY + "test_new_views_by_hand",),
+    ),
+    Mutant(
+        "draws are as sure of depth as they look",
+        "bayes_splat/evaluation/predictive.py",
+        "DEPTH_SPREAD * mixtures.spread(depths)",
+        "0.0 * mixtures.spread(depths)",
+        (
+            "tests/evaluation/test_predictive.py::"
+            "test_depths_of_draws_are_wrong_together_where_the_error_of_new_views_was_learned",
+        ),
+    ),
+    Mutant(
+        "scales of new views are not drawn together",
+        "bayes_splat/discrepancy.py",
+        "np.power(relative, EVENNESS)",
+        "relative",
+        (DISCREPANCY + "test_scales_differ_less_than_those_of_held_out_views",),
+    ),
+    Mutant(
         "errors of new views have the tails of a Normal",
         "bayes_splat/discrepancy.py",
         "np.sqrt(half / special.gammaincinv(half, levels))",
