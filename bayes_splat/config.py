@@ -89,9 +89,9 @@ class RunConfig(Options):
         None, "farthest depth looked at, scene units; null: the split's or the scene's", above=0
     )
     chains: int = option(4, "independent chains, run side by side", at_least=1, at_most=64)
-    draws: int = option(150, "draws kept a chain", at_least=1)
+    draws: int = option(60, "draws kept a chain", at_least=1)
     warmup: int = option(
-        50, "steps before the first draw, in which the sampler tunes itself", at_least=0
+        30, "steps before the first draw, in which the sampler tunes itself", at_least=0
     )
     thinning: int = option(1, "steps a draw; the others are thrown away", at_least=1)
     seed: int = option(0, "start of all randomness; the same seed gives the same draws", at_least=0)

@@ -32,7 +32,6 @@ from bayes_splat.models.site_sweep import SiteSweep
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.models.tile_blocks import TileBlocks
 from bayes_splat.models.transition_gibbs import TransitionGibbs
-from bayes_splat.models.unseen_redraws import UnseenRedraws
 from bayes_splat.sampler_config import (
     BlockMALAConfig,
     GibbsConfig,
@@ -73,8 +72,8 @@ def sample_posterior(
     sampler: Sampler | None = None,
     *,
     chains: int = 4,
-    draws: int = 150,
-    warmup: int = 50,
+    draws: int = 60,
+    warmup: int = 30,
     thinning: int = 1,
     seed: int = 0,
     time_limit: float | None = None,
@@ -223,8 +222,6 @@ def _default_blocks(model: SplatModel, target: PyroTarget, sampler: GibbsConfig)
     if model.is_markov:
         sampler = _in_place_of_sites(sampler)
     found: list[Block] = [SiteSweep(model)] if sampler.sites else []
-    if sampler.redraw_unseen and model.smoothness is not None:
-        found.append(UnseenRedraws(model))
     if sampler.patch_sizes:
         found.append(PatchMoves(model, tuple(sampler.patch_sizes)))
     found += _jumps(model, sampler.jump_fraction, sampler.jump_rounds)

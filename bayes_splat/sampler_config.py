@@ -26,11 +26,6 @@ class GibbsConfig(Options):
         "whether depth and opacity of every Gaussian move together once a sweep; "
         "prior=scanline_hmm and ihmm leave that and patches out, for stretch_lengths",
     )
-    redraw_unseen: bool = option(
-        True,
-        "whether warmup draws depths that one context view alone shows from the smooth prior; "
-        "other priors leave it out",
-    )
     patch_sizes: list[int] = option(
         [],
         "sides in pixels of the patches of Gaussians whose depths move together; []: none do",

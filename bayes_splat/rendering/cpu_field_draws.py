@@ -36,36 +36,6 @@ _FLAT = 1e-6
 """Pieces whose log density changes by less count as even; the error is below rounding's reach."""
 
 
-def redraw(
-    relative_disparities: Float[Tensor, "chain gaussian"],
-    is_chosen: Bool[Tensor, "chain gaussian"],
-    neighbours: tuple[float, Tensor, Tensor, tuple[int, int]],
-    shares: Float[Tensor, "chain sweep gaussian"],
-    threads: int,
-) -> Float[Tensor, "chain gaussian"]:
-    """Gibbs sweeps of the prior over some Gaussians, one colour of a checkerboard after the other.
-
-    Args:
-        relative_disparities: in [0, 1].
-        is_chosen: which move; the others are held.
-        neighbours: strength, weights to the right and below, and the shape of the pictures that
-            the Gaussians are numbered by, (view, row, column).
-        shares: of the distribution functions, in [0, 1), or -1 for mirror images.
-        threads: chains redrawn at the same time; results do not depend on it.
-    """
-    found = relative_disparities.double().contiguous().clone()
-    run_items(
-        _redraw_chains,
-        len(found),
-        min(threads, len(found)),
-        found.numpy(),
-        is_chosen.contiguous().numpy(),
-        cpu_live_lists.edge_arrays(neighbours),
-        shares.double().contiguous().numpy(),
-    )
-    return found
-
-
 class Fresh(NamedTuple):
     """Draws of single Gaussians from the prior given their neighbours.
 
@@ -121,25 +91,6 @@ def quantile(
     given = (x.double().contiguous().numpy() for x in (shares, others, weights))
     _quantiles(*given, found)
     return torch.from_numpy(found)
-
-
-@kernel
-def _redraw_chains(progress, thread, relative, is_chosen, neighbours, shares):
-    height, width = neighbours[3]
-    while True:
-        chain = take_item(progress, 0)
-        if chain >= num_items(progress, 0):
-            break
-        here, chosen = relative[chain], is_chosen[chain]
-        for half in range(2 * shares.shape[1]):
-            for row in range(len(here) // width):
-                for x in range((row % height + half) % 2, width, 2):
-                    g = row * width + x
-                    if chosen[g]:
-                        drawn = _draw(here, g, neighbours, shares[chain, half // 2, g])
-                        here[g] = min(max(drawn, LEAST), 1.0 - LEAST)
-        finish_item(progress, 0)
-    wait_for_items(progress, 0)
 
 
 @kernel

@@ -214,20 +214,6 @@ MUTANTS = [
         (f"{FIELD_TESTS}::test_quantiles_are_those_of_torch",),
     ),
     Mutant(
-        "unseen depths are redrawn after warmup too",
-        "models/unseen_redraws.py",
-        "if not is_warmup:",
-        "if False:",
-        ("tests/models/test_unseen_redraws.py::test_after_warmup_nothing_moves",),
-    ),
-    Mutant(
-        "a Gaussian's own photograph counts as another that shows it",
-        "models/unseen_redraws.py",
-        "is_others = (~is_own[:, view])",
-        "is_others = (is_own[:, view] | True)",
-        ("tests/models/test_unseen_redraws.py::test_light_is_that_of_other_photographs",),
-    ),
-    Mutant(
         "an opacity has no light in front of it",
         "bayes_splat/rendering/cpu_sweep_steps.py",
         "subtract(multiply_add(first_lane(here), color, error), here)",

@@ -1,12 +1,9 @@
-import numpy as np
-import pytest
 import torch
 from torch import Tensor
 
 from bayes_splat.models import smoothness
 from bayes_splat.models.smoothness import Smoothness
 from bayes_splat.rendering import cpu_field_draws
-from tests import helpers_scenes as scenes
 
 
 def field(strength: float = 20.0, shape: tuple[int, int] = (5, 6)) -> tuple[Smoothness, Tensor]:
@@ -79,37 +76,3 @@ def test_threads_and_other_chains_do_not_matter():
         assert torch.equal(found.log_ratios, runs[0].log_ratios)
     one = cpu_field_draws.draw_singly(relative[1:2], is_chosen[1:2], edges, shares[1:2], 1)
     assert torch.equal(one.relative_disparities, runs[0].relative_disparities[1:2])
-
-
-@pytest.mark.parametrize("mirrored", [0.0, 0.7])
-def test_sweeps_keep_the_prior(mirrored):
-    """Two pixels and the edge between them: their joint distribution is known."""
-    chains, weight = 4000, 6.0
-    edges = Smoothness(weight, torch.tensor([1.0, 0.0]).double(), torch.zeros(2).double(), (1, 2))
-    generator = torch.Generator().manual_seed(3)
-
-    def rand(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator, dtype=torch.float64)
-
-    # The difference has density (1 - d) exp(-weight d); the lower end is even given it.
-    grid = torch.linspace(0.0, 1.0, 4001).double()
-    cdf = scenes.GridDistribution(grid, torch.log((1.0 - grid).clamp_min(1e-300)) - weight * grid)
-    gap = torch.from_numpy(np.interp(rand(chains).numpy(), cdf.cumulative.numpy(), grid.numpy()))
-    low = (1.0 - gap) * rand(chains)
-    start = torch.stack([low, low + gap], -1)
-    start = torch.where(rand(chains, 1) < 0.5, start, start.flip(-1))
-    shares = torch.where(rand(chains, 3, 2) < mirrored, -1.0, rand(chains, 3, 2))
-    found = cpu_field_draws.redraw(start, torch.ones(chains, 2) > 0, edges, shares, 2)
-    assert scenes.kolmogorov_smirnov(cdf((found[:, 0] - found[:, 1]).abs())) < scenes.LIMIT
-    assert scenes.kolmogorov_smirnov(cdf(1.3 * (found[:, 0] - found[:, 1]).abs())) > scenes.LIMIT
-    assert ((found - start).abs() > 1e-3).all(-1).double().mean() > 0.9
-
-
-def test_those_that_are_held_stay():
-    edges, relative = field()
-    shares = torch.rand(3, 4, relative.shape[1], generator=torch.Generator().manual_seed(1))
-    is_chosen = shares[:, 0] < 0.5
-    runs = [cpu_field_draws.redraw(relative, is_chosen, edges, shares, n) for n in (1, 2, 3)]
-    assert torch.equal(runs[0], runs[1])
-    assert torch.equal(runs[0], runs[2])
-    assert torch.equal(runs[0] == relative, ~is_chosen)
