@@ -1,5 +1,6 @@
 """The options of every sampler, group by group of ``sampler=``."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -305,3 +306,12 @@ SAMPLERS: dict[str, type[Options]] = {
     "nuts": NUTSConfig,
 }
 """By name, the default first."""
+
+
+def default_warmup(overrides: Sequence[str]) -> list[str]:
+    """The warmup of commands that run samplers side by side, unless ``overrides`` give it.
+
+    100 steps: the default sampler has nothing to tune, others have.
+    """
+    is_given = any(text.partition("=")[0].strip() == "warmup" for text in overrides)
+    return [] if is_given else ["warmup=100"]

@@ -11,7 +11,7 @@ from bayes_splat.config import GROUPS, RunConfig, compose_config
 from bayes_splat.errors import ConfigError
 from bayes_splat.models.settings import MARKOV_PRIORS
 from bayes_splat.options import Options, build, describe, option
-from bayes_splat.sampler_config import Sampler
+from bayes_splat.sampler_config import Sampler, default_warmup
 
 _MANY = 1000
 
@@ -105,7 +105,7 @@ def compose_thermalize(overrides: Sequence[str]) -> ThermalizePlan:
     strange = [name for name, _ in single if name not in names]
     if strange:
         raise ConfigError(f"{strange[0]}.<option> is given but samplers is {names}")
-    shared.append(f"resolution={options.resolution}")
+    shared = [*default_warmup(shared), *shared, f"resolution={options.resolution}"]
     run, tree = compose_config(shared)
     if run.model.prior in MARKOV_PRIORS:
         raise ConfigError(

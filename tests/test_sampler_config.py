@@ -4,7 +4,7 @@ import pytest
 
 from bayes_splat.config import GROUPS
 from bayes_splat.errors import ConfigError
-from bayes_splat.sampler_config import GibbsConfig
+from bayes_splat.sampler_config import GibbsConfig, default_warmup
 
 STILL = {"sites": False, "patch_sizes": []}
 
@@ -33,3 +33,8 @@ def test_gibbs_refuses_what_would_not_move(values, sentence):
 @pytest.mark.parametrize("moves", [{"mala_steps": 1}, {"jump_fraction": 0.1}])
 def test_gibbs_without_sites_takes_either_move_of_depths(moves):
     assert not GibbsConfig(**STILL, opacity_fraction=0.5, **moves).sites
+
+
+def test_samplers_side_by_side_have_time_to_tune():
+    assert default_warmup(["steps=3"]) == ["warmup=100"]
+    assert default_warmup(["seed=1", "warmup = 20"]) == []

@@ -235,8 +235,6 @@ def build_lists(shapes, order, colors, rim, image_shape, opacity, may_move, list
     starts[:] = 1  # the end of a list is an entry too
     for view in range(views):
         for g in range(size):
-            if opacity[g] == 0.0:
-                continue
             make_room(shapes[0, view, g], rim, width, view * height * width, starts)
             if may_move[g]:
                 make_room(shapes[1, view, g], rim, width, view * height * width, starts)

@@ -45,7 +45,9 @@ def test_lists_are_the_footprints_of_the_reference():
     places = cpu_live_lists.find_places(given["gaussians"], cameras, settings, keys, 1)
     memory = cpu_live_lists.make_lists(places, 1)
     may_move = np.arange(len(task.model.proposal)) % 3 > 0
-    build(places, memory, task.opacity[1].numpy(), may_move)
+    opacity = task.opacity[1].clone()
+    opacity[::4] = 0.0  # not there: in no list, but a patch may bring it to one
+    build(places, memory, opacity.numpy(), may_move)
     seen = reference.footprints(given["gaussians"], cameras, settings, sort_depths=keys)
     falloff, size = reference.falloff(seen, settings), len(task.model.proposal)
     pixels, room = 40, np.zeros(40, dtype=int)
@@ -56,8 +58,8 @@ def test_lists_are_the_footprints_of_the_reference():
         row, g = int(pixel) // pixels, int(splat) % size
         if row == 2 or (row == 3 and may_move[g]):
             room[int(pixel) % pixels] += 1
-        if row == 2:  # the second chain, place 0
-            wanted[int(pixel) % pixels].append((g, float(share * task.opacity[1, g])))
+        if row == 2 and opacity[g] > 0.0:  # the second chain, place 0
+            wanted[int(pixel) % pixels].append((g, float(share * opacity[g])))
     starts = memory.starts[0]
     assert (np.diff(starts) >= room + 1).all()
     assert np.diff(starts).sum() < 1.5 * (room + 1).sum(), "spans of rows are little more"
@@ -73,7 +75,7 @@ def test_lists_are_the_footprints_of_the_reference():
         assert memory.ranks[0, starts[pixel] + len(entries)] == END
         assert [g for g, _ in entries] == [g for g, _ in wanted[pixel]]
         assert np.allclose([a for _, a in entries], [a for _, a in wanted[pixel]], rtol=1e-5)
-    assert sum(map(len, wanted)) > 100
+    assert sum(map(len, wanted)) > 80
 
 
 def test_ranks_are_the_order_of_keys_and_numbers():
