@@ -149,7 +149,7 @@ def fit(pictures: Pictures, observed: Float[np.ndarray, "view height width 3"]) 
         bounds=[(-14.0, 5.0)] * len(terms),
     )
     coefficients = tuple(map(float, unit * np.exp(found.x)))
-    scale = _scale_as_held_out(pictures, coefficients, color_variance)
+    scale = _weighted(parts, given, coefficients)
     return Discrepancy(coefficients, color_variance, float(np.exp(np.log(scale).mean())))
 
 
@@ -179,7 +179,14 @@ def _scale_as_held_out(
     pictures: Pictures, coefficients: tuple[float, ...], color_variance: float
 ) -> Float[np.ndarray, "view height width 3"]:
     """u: the squared scale of errors of held-out views."""
-    terms, scale = _terms(pictures, color_variance)
+    return _weighted(*_terms(pictures, color_variance), coefficients)
+
+
+def _weighted(
+    terms: list[np.ndarray], known: np.ndarray, coefficients: tuple[float, ...]
+) -> np.ndarray:
+    """The sum of both parts of u, see ``_terms``."""
+    scale = known
     for coefficient, term in zip(coefficients, terms, strict=True):
         scale = scale + coefficient * term
     return scale

@@ -24,6 +24,7 @@ from bayes_splat.models import blocks, smoothness
 from bayes_splat.models.blocks import BlockInfo, Generators, Position
 from bayes_splat.models.priors import MAX_OPACITY
 from bayes_splat.models.proposal import DepthProposal
+from bayes_splat.models.slots import LEAST
 from bayes_splat.models.smoothness import Smoothness
 from bayes_splat.models.splat_model import SplatModel
 
@@ -38,9 +39,6 @@ _MIRRORED = 0.9
 
 _OCTAVES, _SHORTEST = 4.0, 3.0
 """Steps in disparity are 2^-3 to 2 buckets long."""
-
-_LEAST = 1e-12
-"""Relative disparities and shares of opacity keep so far from the ends of their ranges."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ class SiteSweep:
         )
         # What stays keeps its very bits: a round trip through the maps would not.
         kept = torch.where(moves.moved, to.depth.inv(there), position["depth"])
-        inside = moves.opacities.clamp(_LEAST, MAX_OPACITY - _LEAST)
+        inside = moves.opacities.clamp(LEAST, MAX_OPACITY - LEAST)
         drawn = torch.where(is_present & is_visited, to.opacity.inv(inside), position["opacity"])
         return {**position, "depth": kept, "opacity": drawn}, moves.acceptance
 
@@ -164,7 +162,7 @@ class SiteSweep:
         is_fresh = fresh < (0.0 if self.model.smoothness is None else _FRESH)
         is_mirrored = kind < _MIRRORED
         is_jump = (kind < self.jumps) & ~is_fresh
-        offered = torch.where(is_jump, jumped, walked).clamp(_LEAST, 1.0 - _LEAST)
+        offered = torch.where(is_jump, jumped, walked).clamp(LEAST, 1.0 - LEAST)
         both = torch.stack([depth, proposal.depth_at(offered)], dim=1)
         return _Plan(
             here, offered, is_jump[:, None] * _log_jump(proposal, both), is_fresh, is_mirrored

@@ -14,7 +14,6 @@ overrelaxation, Adler 1981; Neal 1998).
 import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -81,18 +80,6 @@ def draw_singly(
     return Fresh(found, ratios)
 
 
-def quantile(
-    shares: Float[Tensor, " number"],
-    others: Float[Tensor, "number 4"],
-    weights: Float[Tensor, "number 4"],
-) -> Float[Tensor, " number"]:
-    """Inverse distribution functions at ``shares``, as ``smoothness.conditional_quantile``."""
-    found = np.empty(len(shares))
-    given = (x.double().contiguous().numpy() for x in (shares, others, weights))
-    _quantiles(*given, found)
-    return torch.from_numpy(found)
-
-
 @kernel
 def _draw_chains(progress, thread, relative, is_chosen, neighbours, shares, found, ratios):
     while True:
@@ -109,13 +96,6 @@ def _draw_chains(progress, thread, relative, is_chosen, neighbours, shares, foun
                 found[chain, g], ratios[chain, g] = drawn, neighbours[0] * change
         finish_item(progress, 0)
     wait_for_items(progress, 0)
-
-
-@kernel
-def _quantiles(shares, others, weights, found):
-    for n in range(len(shares)):
-        o, w = others[n], weights[n]
-        found[n] = _quantile(o[0], w[0], o[1], w[1], o[2], w[2], o[3], w[3], shares[n], 0.5)
 
 
 @leaf
@@ -138,7 +118,7 @@ def _draw(relative, g, neighbours, share):
 
 @leaf
 def _quantile(o0, w0, o1, w1, o2, w2, o3, w3, share, here):
-    """See ``quantile``: neighbours, each with its weight; of share -1 the mirror image of here."""
+    """F^-1 of a share, for neighbours with their weights; of share -1 the mirror image of here."""
     if o0 > o1:
         o0, o1, w0, w1 = o1, o0, w1, w0
     if o2 > o3:
