@@ -9,7 +9,6 @@ from omegaconf import OmegaConf
 from bayes_splat.config import GROUPS, RunConfig, compose_config
 from bayes_splat.errors import ConfigError
 from bayes_splat.options import Options, build, describe, option
-from bayes_splat.sampler_config import default_warmup
 
 _MANY = 1000
 
@@ -122,7 +121,6 @@ def _planned(
     name: str, options: CompareConfig, shared: Sequence[str], single: Sequence[tuple[str, str]]
 ) -> PlannedRun:
     overrides = [
-        *default_warmup(shared),
         *shared,
         f"sampler={name}",
         *(text for sampler, text in single if sampler == name),

@@ -22,7 +22,7 @@ from bayes_splat.errors import ConfigError
 from bayes_splat.models.encoder.settings import EncoderConfig
 from bayes_splat.models.settings import ModelConfig, PlaneSweepConfig
 from bayes_splat.options import Entry, Options, build, describe, option, unknown
-from bayes_splat.sampler_config import SAMPLERS, GibbsConfig, Sampler
+from bayes_splat.sampler_config import SAMPLERS, GibbsConfig, Sampler, usual_warmup
 
 _MANY = 1000
 
@@ -90,8 +90,11 @@ class RunConfig(Options):
     )
     chains: int = option(4, "independent chains, run side by side", at_least=1, at_most=64)
     draws: int = option(60, "draws kept a chain", at_least=1)
-    warmup: int = option(
-        30, "steps before the first draw, in which the sampler tunes itself", at_least=0
+    warmup: int | None = option(
+        None,
+        "steps before the first draw, in which the sampler tunes itself; null: 30 for gibbs, which "
+        "has nothing to tune unless it makes MALA or patch moves, 100 for others",
+        at_least=0,
     )
     thinning: int = option(1, "steps a draw; the others are thrown away", at_least=1)
     seed: int = option(0, "start of all randomness; the same seed gives the same draws", at_least=0)
@@ -125,6 +128,11 @@ class RunConfig(Options):
     model: ModelConfig = field(default_factory=ModelConfig)
     sampler: Sampler = field(default_factory=GibbsConfig)
     renderer: RendererConfig = field(default_factory=RendererConfig)
+
+    @property
+    def num_warmup(self) -> int:
+        """Steps of warmup, the sampler's usual number where none is given."""
+        return usual_warmup(self.sampler) if self.warmup is None else self.warmup
 
     def __post_init__(self) -> None:
         super().__post_init__()

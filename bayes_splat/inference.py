@@ -44,6 +44,7 @@ from bayes_splat.sampler_config import (
     SGLDConfig,
     TemperingConfig,
     ULAConfig,
+    usual_warmup,
 )
 from bayes_splat.samplers import sampling, schedules
 from bayes_splat.samplers.base import Block, Constrain, Generators, Kernel, Position
@@ -73,7 +74,7 @@ def sample_posterior(
     *,
     chains: int = 4,
     draws: int = 60,
-    warmup: int = 30,
+    warmup: int | None = None,
     thinning: int = 1,
     seed: int = 0,
     time_limit: float | None = None,
@@ -91,7 +92,8 @@ def sample_posterior(
         sampler: settings; None is the composed default (site sweeps, patch moves, exact colours
             where they are sampled, exact noise; with a Markov prior, moves of scanlines in place of
             the former two).
-        chains, draws, warmup, thinning: as in ``samplers.sampling.sample``.
+        chains, draws, warmup, thinning: as in ``samplers.sampling.sample``; warmup of None is the
+            sampler's usual number.
         seed: the same seed gives the same draws.
         time_limit: seconds after which the run ends with what it has.
         progress: told after every step.
@@ -100,11 +102,13 @@ def sample_posterior(
     """
     target = PyroTarget(model, vectorized=True)
     generators = make_generators(seed, chains)
+    sampler = sampler or GibbsConfig()
+    num_warmup = usual_warmup(sampler) if warmup is None else warmup
     return sampling.sample(
-        make_kernel(model, target, sampler or GibbsConfig(), warmup),
+        make_kernel(model, target, sampler, num_warmup),
         starting_position(model, target, generators),
         generators,
-        num_warmup=warmup,
+        num_warmup=num_warmup,
         num_draws=draws,
         thinning=thinning,
         constrain=_kept_sites(model, target),

@@ -118,7 +118,7 @@ def reconstruct(config: RunConfig, composed: str, progress: Progress) -> RunSumm
                 config.sampler,
                 chains=config.chains,
                 draws=config.draws,
-                warmup=config.warmup,
+                warmup=config.num_warmup,
                 thinning=config.thinning,
                 seed=config.seed,
                 time_limit=config.time_limit,

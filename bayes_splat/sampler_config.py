@@ -1,6 +1,5 @@
 """The options of every sampler, group by group of ``sampler=``."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -308,10 +307,10 @@ SAMPLERS: dict[str, type[Options]] = {
 """By name, the default first."""
 
 
-def default_warmup(overrides: Sequence[str]) -> list[str]:
-    """The warmup of commands that run samplers side by side, unless ``overrides`` give it.
+def usual_warmup(sampler: Sampler) -> int:
+    """Steps of warmup of a run that names none.
 
-    100 steps: the default sampler has nothing to tune, others have.
+    Sweeps without a step size only have to leave the start; what tunes itself needs longer.
     """
-    is_given = any(text.partition("=")[0].strip() == "warmup" for text in overrides)
-    return [] if is_given else ["warmup=100"]
+    is_tuned = not isinstance(sampler, GibbsConfig) or sampler.mala_steps or sampler.patch_sizes
+    return 100 if is_tuned else 30

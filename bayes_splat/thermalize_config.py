@@ -11,7 +11,7 @@ from bayes_splat.config import GROUPS, RunConfig, compose_config
 from bayes_splat.errors import ConfigError
 from bayes_splat.models.settings import MARKOV_PRIORS
 from bayes_splat.options import Options, build, describe, option
-from bayes_splat.sampler_config import Sampler, default_warmup
+from bayes_splat.sampler_config import Sampler, usual_warmup
 
 _MANY = 1000
 
@@ -105,17 +105,12 @@ def compose_thermalize(overrides: Sequence[str]) -> ThermalizePlan:
     strange = [name for name, _ in single if name not in names]
     if strange:
         raise ConfigError(f"{strange[0]}.<option> is given but samplers is {names}")
-    shared = [*default_warmup(shared), *shared, f"resolution={options.resolution}"]
+    shared = [*shared, f"resolution={options.resolution}"]
     run, tree = compose_config(shared)
     if run.model.prior in MARKOV_PRIORS:
         raise ConfigError(
             f"model.prior={run.model.prior} does not go with thermalize, which draws depths one by "
             "one; take model.prior=uniform"
-        )
-    if run.warmup >= options.steps:
-        raise ConfigError(
-            f"warmup is {run.warmup} but must be below steps, which is {options.steps}; "
-            "write for example warmup=50"
         )
     samplers = {
         name: compose_config([f"sampler={name}", *(text for s, text in single if s == name)])[
@@ -123,6 +118,12 @@ def compose_thermalize(overrides: Sequence[str]) -> ThermalizePlan:
         ].sampler
         for name in names
     }
+    longest = run.warmup if run.warmup is not None else max(map(usual_warmup, samplers.values()))
+    if longest >= options.steps:
+        raise ConfigError(
+            f"warmup is {longest} but must be below steps, which is {options.steps}; "
+            "write for example warmup=50"
+        )
     return ThermalizePlan(options, run, samplers, OmegaConf.to_yaml(tree))
 
 

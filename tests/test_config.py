@@ -232,3 +232,10 @@ def test_hydra_of_a_calling_program_is_left_alone():
         assert compose("main").chains == 4
     compose_config()
     assert not GlobalHydra.instance().is_initialized()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "number"), [([], 30), (["sampler=mala"], 100), (["sampler=mala", "warmup=7"], 7)]
+)
+def test_warmup_is_the_samplers_usual_one_unless_given(overrides, number):
+    assert compose_config(overrides)[0].num_warmup == number

@@ -4,7 +4,7 @@ import pytest
 
 from bayes_splat.config import GROUPS
 from bayes_splat.errors import ConfigError
-from bayes_splat.sampler_config import GibbsConfig, default_warmup
+from bayes_splat.sampler_config import SAMPLERS, GibbsConfig, usual_warmup
 
 STILL = {"sites": False, "patch_sizes": []}
 
@@ -35,6 +35,8 @@ def test_gibbs_without_sites_takes_either_move_of_depths(moves):
     assert not GibbsConfig(**STILL, opacity_fraction=0.5, **moves).sites
 
 
-def test_samplers_side_by_side_have_time_to_tune():
-    assert default_warmup(["steps=3"]) == ["warmup=100"]
-    assert default_warmup(["seed=1", "warmup = 20"]) == []
+def test_what_tunes_itself_has_time_to():
+    assert usual_warmup(GibbsConfig()) == 30
+    assert usual_warmup(GibbsConfig(mala_steps=1)) == 100
+    assert usual_warmup(GibbsConfig(patch_sizes=[2])) == 100
+    assert {usual_warmup(cls()) for name, cls in SAMPLERS.items() if name != "gibbs"} == {100}
