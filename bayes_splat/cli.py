@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from omegaconf import OmegaConf
 
@@ -205,6 +205,95 @@ class _Parser(argparse.ArgumentParser):
         )
 
 
+class _Command(NamedTuple):
+    """A command that takes ``key=value``.
+
+    Attributes:
+        name: as it is written.
+        run: takes the options, gives the exit code.
+        help: one line, for the list of commands.
+        description: what it does.
+        epilog: makes the explanation of its options.
+    """
+
+    name: str
+    run: Callable[[Sequence[str]], int]
+    help: str
+    description: str
+    epilog: Callable[[], str]
+
+
+_COMMANDS = (
+    _Command(
+        "reconstruct",
+        _reconstruct,
+        "from photographs to posterior draws, novel views and their uncertainty",
+        "Reconstruct a scene: posterior draws, target views with uncertainty, "
+        "diagnostics and a .ply, written to a folder.",
+        cli_help.reconstruct,
+    ),
+    _Command(
+        "compare",
+        _compare,
+        "samplers on one scene and one budget, or earlier runs, side by side",
+        "Compare samplers, or runs of different days: a table, trace, rank, "
+        "autocorrelation and ESS figures, maps, and a verdict each.",
+        cli_help.compare,
+    ),
+    _Command(
+        "thermalize",
+        _thermalize,
+        "how long samplers take to reach a posterior whose exact draw is known",
+        "Teacher and student: draw a scene from the prior, photograph it, and see when "
+        "chains from the proposal meet chains that start at the scene itself. The exit code is 1 "
+        "if a sampler's energies do not meet within the budget.",
+        cli_help.thermalize,
+    ),
+    _Command(
+        "inspect-proposal",
+        _inspect,
+        "what a proposal believes of single pixels, and where it looks for it",
+        "Draw, for single pixels, the distribution over depth buckets and the points "
+        "of the other views that it comes from: the encoder's attention along epipolar lines, or "
+        "the centres of the buckets. Nothing is sampled.",
+        cli_help.inspect,
+    ),
+    _Command(
+        "evaluate-encoder",
+        _evaluate_encoder,
+        "how good proposals are: pictures, depths, calibration, seconds",
+        "Measure proposals on scenes whose depth or further views are known: PSNR, "
+        "SSIM and LPIPS of the picture of the mode, errors of its depth, likelihood and "
+        "calibration of the distribution over depth buckets. Nothing is sampled.",
+        cli_help.evaluate_encoder,
+    ),
+    _Command(
+        "train",
+        _train,
+        "train an encoder: the small one that is shipped, or pixelSplat's",
+        "Train an encoder on random scenes with exact depth or on RealEstate10K. Needs "
+        "the extra [train]. What was stopped resumes where its last checkpoint stands.",
+        cli_help.train,
+    ),
+    _Command(
+        "evaluate",
+        _evaluate,
+        "is the uncertainty right, and is it better than that of other methods",
+        "Methods and baselines on the same scenes, Gaussians and renderer, judged on "
+        "target views: metrics, calibration, figures and a summary.",
+        cli_help.evaluate,
+    ),
+    _Command(
+        "next-view",
+        _next_view,
+        "which photograph to take next",
+        "Rank camera positions by how much their photograph is expected to tell about "
+        "the scene, given draws from its posterior.",
+        cli_help.next_view,
+    ),
+)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="bayes-splat",
@@ -215,103 +304,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bayes-splat {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="<command>", required=True)
-    reconstruct = commands.add_parser(
-        "reconstruct",
-        help="from photographs to posterior draws, novel views and their uncertainty",
-        description="Reconstruct a scene: posterior draws, target views with uncertainty, "
-        "diagnostics and a .ply, written to a folder.",
-        epilog=cli_help.reconstruct(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    reconstruct.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
-    reconstruct.set_defaults(command=_reconstruct)
-    for name, command, wanted, text in (
-        ("finish", _finish, "folder", "write the results of a run that was killed"),
-        ("verdict", _verdict, "folder", "say of finished runs whether to trust them"),
-    ):
-        other = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
-        other.add_argument("overrides", nargs="+", metavar=wanted, help="out=<folder> of a run")
-        other.set_defaults(command=command)
-    compared = commands.add_parser(
-        "compare",
-        help="samplers on one scene and one budget, or earlier runs, side by side",
-        description="Compare samplers, or runs of different days: a table, trace, rank, "
-        "autocorrelation and ESS figures, maps, and a verdict each.",
-        epilog=cli_help.compare(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    compared.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
-    compared.set_defaults(command=_compare)
-    thermalized = commands.add_parser(
-        "thermalize",
-        help="how long samplers take to reach a posterior whose exact draw is known",
-        description="Teacher and student: draw a scene from the prior, photograph it, and see when "
-        "chains from the proposal meet chains that start at the scene itself. The exit code is 1 "
-        "if a sampler's energies do not meet within the budget.",
-        epilog=cli_help.thermalize(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    thermalized.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
-    thermalized.set_defaults(command=_thermalize)
-    inspected = commands.add_parser(
-        "inspect-proposal",
-        help="what a proposal believes of single pixels, and where it looks for it",
-        description="Draw, for single pixels, the distribution over depth buckets and the points "
-        "of the other views that it comes from: the encoder's attention along epipolar lines, or "
-        "the centres of the buckets. Nothing is sampled.",
-        epilog=cli_help.inspect(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    inspected.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
-    inspected.set_defaults(command=_inspect)
-    evaluated = commands.add_parser(
-        "evaluate-encoder",
-        help="how good proposals are: pictures, depths, calibration, seconds",
-        description="Measure proposals on scenes whose depth or further views are known: PSNR, "
-        "SSIM and LPIPS of the picture of the mode, errors of its depth, likelihood and "
-        "calibration of the distribution over depth buckets. Nothing is sampled.",
-        epilog=cli_help.evaluate_encoder(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    evaluated.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
-    evaluated.set_defaults(command=_evaluate_encoder)
-    trained = commands.add_parser(
-        "train",
-        help="train an encoder: the small one that is shipped, or pixelSplat's",
-        description="Train an encoder on random scenes with exact depth or on RealEstate10K. Needs "
-        "the extra [train]. What was stopped resumes where its last checkpoint stands.",
-        epilog=cli_help.train(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    trained.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
-    trained.set_defaults(command=_train)
-    judged = commands.add_parser(
-        "evaluate",
-        help="is the uncertainty right, and is it better than that of other methods",
-        description="Methods and baselines on the same scenes, Gaussians and renderer, judged on "
-        "target views: metrics, calibration, figures and a summary.",
-        epilog=cli_help.evaluate(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    judged.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
-    judged.add_argument(
+    added = {}
+    for command in _COMMANDS:
+        added[command.name] = commands.add_parser(
+            command.name,
+            help=command.help,
+            description=command.description,
+            epilog=command.epilog(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        added[command.name].add_argument(
+            "overrides", nargs="*", metavar="key=value", help="see below"
+        )
+        added[command.name].set_defaults(command=command.run)
+    added["evaluate"].add_argument(
         "--multirun",
         dest="flags",
         action="append_const",
         const="multirun=true",
         help="scene= and split= hold lists: scene=fox,fern",
     )
-    judged.set_defaults(command=_evaluate)
-    chosen = commands.add_parser(
-        "next-view",
-        help="which photograph to take next",
-        description="Rank camera positions by how much their photograph is expected to tell about "
-        "the scene, given draws from its posterior.",
-        epilog=cli_help.next_view(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    chosen.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
-    chosen.set_defaults(command=_next_view)
+    for name, run, text in (
+        ("finish", _finish, "write the results of a run that was killed"),
+        ("verdict", _verdict, "say of finished runs whether to trust them"),
+    ):
+        other = commands.add_parser(name, help=text, description=f"{text.capitalize()}.")
+        other.add_argument("overrides", nargs="+", metavar="folder", help="out=<folder> of a run")
+        other.set_defaults(command=run)
     return parser
 
 
