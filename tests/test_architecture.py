@@ -105,6 +105,7 @@ WITHOUT_TESTS = {  # nothing in them to run, or run by another module's tests
     "bayes_splat.errors",
     "bayes_splat.models.small_encoder.sizes",  # tests/models/small_encoder/test_network.py
     "bayes_splat.rendering.cpu_patch_steps",  # tests/rendering/test_cpu_patch_sweep.py
+    "bayes_splat.rendering.cpu_site_steps",  # tests/rendering/test_cpu_site_sweep.py
     "bayes_splat.rendering.cpu_sweep_steps",  # tests/rendering/test_cpu_opacity_sweep.py
     "bayes_splat.samplers.base",  # protocols
 }

@@ -272,14 +272,6 @@ def build_lists(shapes, order, colors, rim, image_shape, opacity, may_move, list
 
 
 @leaf
-def find(ranks, at, bound):
-    """From ``at`` on, the first entry that is not in front of the rank ``bound``."""
-    while fetch(ranks, at) < bound:
-        at += 1
-    return at
-
-
-@leaf
 def remove(ranks, alphas, at):
     """Take an entry out."""
     while True:
@@ -340,3 +332,16 @@ def composite(ranks, alphas, paint, of_view, at, bound, light, rest):
         light *= 1.0 - alpha
         at += 1
     return at, light, rest
+
+
+@leaf
+def walk(ranks, alphas, paint, of_view, at, bound, light, rest):
+    """The same over all entries in front of ``bound``, however little light is left."""
+    while True:
+        rank = fetch(ranks, at)
+        if rank >= bound:
+            return at, light, rest
+        alpha = np.float64(fetch(alphas, at))
+        rest = multiply_add(-(light * alpha), load_quad(paint, of_view + 4 * rank), rest)
+        light *= 1.0 - alpha
+        at += 1

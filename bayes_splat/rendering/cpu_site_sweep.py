@@ -12,8 +12,14 @@ on prior(d) Z(d), with o drawn from its conditional at the depth that was taken.
 (d, o) move together by the same candidate, with the prior's factor in the ratio; then o is drawn
 anew. Both are one kernel here, since the factor of the uniform prior is one.
 
-All pixels covered at either place are walked once: the light and the rest at both ranks, and the
-rest at the end, give A and B at both depths.
+What every pixel's photograph has more than its picture, E, is kept. With the light T and the rest R
+in front of the Gaussian, its alpha a and its colour c, what is behind it is
+
+    R - a T c - (1 - a) behind = E,
+
+so that pixels covered at either place are walked from the front no farther than to its ranks.
+Rounding of E grows by (1 - a') / (1 - a) where an alpha falls; before it shows, the list is walked
+to its end and E is right again.
 """
 
 # mypy: disable-error-code="no-untyped-def"
@@ -28,27 +34,9 @@ from torch import Tensor
 from bayes_splat.rendering import cpu_live_lists
 from bayes_splat.rendering.cpu_compile import kernel, leaf
 from bayes_splat.rendering.cpu_field_draws import roughness
-from bayes_splat.rendering.cpu_lanes import fetch, put
-from bayes_splat.rendering.cpu_live_lists import (
-    END,
-    build_lists,
-    composite,
-    cover,
-    find,
-    insert,
-    lists_of,
-    move,
-    remove,
-    to_falloffs,
-)
+from bayes_splat.rendering.cpu_live_lists import build_lists, cover, lists_of, to_falloffs
 from bayes_splat.rendering.cpu_pixel_lists import Array
-from bayes_splat.rendering.cpu_quads import (
-    load_quad,
-    multiply_add,
-    subtract,
-    sum_of_channels,
-    times,
-)
+from bayes_splat.rendering.cpu_site_steps import statistics, update, walk_to_the_end
 from bayes_splat.rendering.cpu_sweep_steps import log_beta
 from bayes_splat.rendering.cpu_threads import (
     finish_item,
@@ -60,9 +48,6 @@ from bayes_splat.rendering.cpu_threads import (
 from bayes_splat.rendering.cpu_truncated_normal import draw_truncated_exactly, log_truncated_mass
 from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.types import Cameras, Gaussians
-
-NOWHERE = np.iinfo(np.int32).max
-"""A pixel behind all others."""
 
 
 class SiteMoves(NamedTuple):
@@ -127,6 +112,7 @@ def sweep_sites(
     """
     places = cpu_live_lists.find_places(gaussians, cameras, settings, sort_depths, threads)
     chains, threads = len(opacities), min(threads, len(opacities))
+    pixels = len(cameras) * math.prod(cameras.image_shape)
     after = opacities.double().numpy().copy()
     moved = np.zeros(after.shape, dtype=np.bool_)
     acceptance = np.zeros(after.shape)
@@ -138,8 +124,13 @@ def sweep_sites(
         cpu_live_lists.make_lists(places, threads),
         _Scratch(
             entries=np.empty((threads, 2, places.most), dtype=np.int64),
+            without=np.empty((threads, 2, 4 * places.most)),
+            away=np.empty((threads, 2, 4 * places.most)),
+            growth=np.empty((threads, places.most)),
             firsts=np.empty((threads, 2, len(cameras) + 1), dtype=np.int64),
             depths=np.empty((threads, after.shape[1])),
+            errors=np.empty((threads, 4 * pixels)),
+            growths=np.empty((threads, pixels)),
         ),
         _Given(
             photographs=cpu_live_lists.photograph_quads(observed),
@@ -164,13 +155,23 @@ class _Scratch(NamedTuple):
 
     Attributes:
         entries: [place, covered pixel], int64: where the Gaussian is, or would come, in its lists.
+        without: [place, 4 * covered pixel]: quads of I - A.
+        away: [place, 4 * covered pixel]: quads of B over the falloff.
+        growth: [covered pixel], 1 / (1 - a) at place 0.
         firsts: [place, view + 1], int64: which of the covered pixels belong to which view.
         depths: [gaussian], relative disparities as they are now.
+        errors: flat [4 * pixel], quads: E.
+        growths: [pixel], by how much the rounding of E has grown.
     """
 
     entries: Array
+    without: Array
+    away: Array
+    growth: Array
     firsts: Array
     depths: Array
+    errors: Array
+    growths: Array
 
 
 class _Given(NamedTuple):
@@ -197,9 +198,16 @@ def _sweep_chains(progress, thread, places, memory, scratch, given, opacity, mov
             chain,
             places,
             lists_of(memory, thread),
-            scratch.entries[thread],
-            scratch.firsts[thread],
-            scratch.depths[thread],
+            _Scratch(
+                scratch.entries[thread],
+                scratch.without[thread],
+                scratch.away[thread],
+                scratch.growth[thread],
+                scratch.firsts[thread],
+                scratch.depths[thread],
+                scratch.errors[thread],
+                scratch.growths[thread],
+            ),
             given,
             opacity[chain],
             moved[chain],
@@ -210,7 +218,7 @@ def _sweep_chains(progress, thread, places, memory, scratch, given, opacity, mov
 
 
 @leaf
-def _sweep_chain(chain, places, lists, entries, firsts, depths, given, opacity, moved, acceptance):
+def _sweep_chain(chain, places, lists, work, given, opacity, moved, acceptance):
     height, width = places.image_shape
     shapes = places.shapes[chain]
     views, size = shapes.shape[1], shapes.shape[2]
@@ -222,6 +230,9 @@ def _sweep_chain(chain, places, lists, entries, firsts, depths, given, opacity, 
     order, colors = places.order[chain], places.colors[chain]
     is_visited, shape = given.is_visited[chain], places.image_shape
     build_lists(shapes, order, colors, places.rim, shape, opacity, is_visited, lists)
+    for pixel in range(views * height * width):
+        walk_to_the_end(pixel, (pixel // (height * width)) * 8 * size, lists, photograph, work)
+    firsts, depths = work.firsts, work.depths
     for g in range(size):
         depths[g] = relative[0, g]
     for n in range(size):
@@ -241,7 +252,7 @@ def _sweep_chain(chain, places, lists, entries, firsts, depths, given, opacity, 
                     lists.falloffs[place],
                     firsts[place, view],
                 )
-            product0, square0, product1, square1 = _statistics(
+            product0, square0, product1, square1 = statistics(
                 lists,
                 view * 8 * size,
                 lists.rank[view, 2 * g],
@@ -249,7 +260,7 @@ def _sweep_chain(chain, places, lists, entries, firsts, depths, given, opacity, 
                 firsts[:, view],
                 firsts[:, view + 1],
                 photograph,
-                entries,
+                work,
             )
             lin0 += precisions[view] * product0
             prec0 += precisions[view] * square0
@@ -275,9 +286,11 @@ def _sweep_chain(chain, places, lists, entries, firsts, depths, given, opacity, 
         ):
             opacity[g] = fresh
         for view in range(views):
-            _update(
+            update(
                 lists,
-                entries,
+                work,
+                photograph,
+                view * 8 * size,
                 firsts[:, view],
                 firsts[:, view + 1],
                 is_taken,
@@ -292,94 +305,3 @@ def _cover_place(shape, rim, width, offset, pixels, falloffs, first):
     end = cover(shape, rim, width, offset, pixels, falloffs, first)
     to_falloffs(falloffs[first:], end - first)
     return end
-
-
-@leaf
-def _statistics(lists, of_view, rank0, rank1, firsts, ends, photograph, entries):
-    """Sums of B (I - A) and of B^2 over one view, at place 0 and at place 1.
-
-    Notes the entry of the Gaussian in each list of place 0, and the one that it would come in front
-    of in each of place 1.
-    """
-    ranks, alphas, paint = lists.ranks, lists.alphas, lists.paint
-    color0 = load_quad(paint, of_view + 4 * rank0)
-    color1 = load_quad(paint, of_view + 4 * rank1)
-    product0 = times(color0, 0.0)
-    square0, product1, square1 = product0, product0, product0
-    i, j = firsts[0], firsts[1]
-    while i < ends[0] or j < ends[1]:
-        pixel0 = fetch(lists.pixels[0], i) if i < ends[0] else NOWHERE
-        pixel1 = fetch(lists.pixels[1], j) if j < ends[1] else NOWHERE
-        pixel = min(pixel0, pixel1)
-        covers0, covers1 = pixel0 == pixel, pixel1 == pixel
-        low = min(rank0, rank1) if covers0 and covers1 else rank0 if covers0 else rank1
-        rest = load_quad(photograph, 4 * pixel)
-        at, light, rest = composite(
-            ranks, alphas, paint, of_view, fetch(lists.starts, pixel), low, 1.0, rest
-        )
-        at = find(ranks, at, low)
-        light0, rest0, light1, rest1 = light, rest, light, rest
-        if covers0 and low == rank0:
-            put(entries[0], i, at)
-            at += 1  # itself
-            if covers1:
-                at, light, rest = composite(ranks, alphas, paint, of_view, at, rank1, light, rest)
-                at = find(ranks, at, rank1)
-                light1, rest1 = light, rest
-                put(entries[1], j, at)
-        else:
-            put(entries[1], j, at)
-            if covers0:
-                at, light, rest = composite(ranks, alphas, paint, of_view, at, rank0, light, rest)
-                at = find(ranks, at, rank0)
-                light0, rest0 = light, rest
-                put(entries[0], i, at)
-                at += 1  # itself
-        _, _, rest = composite(ranks, alphas, paint, of_view, at, END, light, rest)
-        if covers0:
-            slope = _slope(light0, color0, rest0, rest, fetch(lists.falloffs[0], i))
-            product0 = multiply_add(slope, rest, product0)
-            square0 = multiply_add(slope, slope, square0)
-            i += 1
-        if covers1:
-            slope = _slope(light1, color1, rest1, rest, fetch(lists.falloffs[1], j))
-            product1 = multiply_add(slope, rest, product1)
-            square1 = multiply_add(slope, slope, square1)
-            j += 1
-    return (
-        sum_of_channels(product0),
-        sum_of_channels(square0),
-        sum_of_channels(product1),
-        sum_of_channels(square1),
-    )
-
-
-@leaf
-def _slope(light, color, before, after, falloff):
-    """B = G (T c - what is composited behind)."""
-    return times(falloff, multiply_add(light, color, subtract(after, before)))
-
-
-@leaf
-def _update(lists, entries, firsts, ends, is_taken, rank, opacity):
-    """Bring the lists of one view up to date with what one Gaussian has done."""
-    ranks, alphas = lists.ranks, lists.alphas
-    if not is_taken:
-        for i in range(firsts[0], ends[0]):
-            put(alphas, fetch(entries[0], i), opacity * fetch(lists.falloffs[0], i))
-        return
-    i, j = firsts[0], firsts[1]
-    while i < ends[0] or j < ends[1]:
-        pixel0 = fetch(lists.pixels[0], i) if i < ends[0] else NOWHERE
-        pixel1 = fetch(lists.pixels[1], j) if j < ends[1] else NOWHERE
-        pixel = min(pixel0, pixel1)
-        if pixel1 > pixel:
-            remove(ranks, alphas, fetch(entries[0], i))
-        else:
-            alpha, at = opacity * fetch(lists.falloffs[1], j), fetch(entries[1], j)
-            if pixel0 > pixel:
-                insert(ranks, alphas, at, rank, alpha)
-            else:
-                move(ranks, alphas, fetch(entries[0], i), at, rank, alpha)
-        i += pixel0 == pixel
-        j += pixel1 == pixel

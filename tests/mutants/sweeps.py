@@ -6,6 +6,10 @@ SITE, SITE_FILE = (
     "tests/rendering/test_cpu_site_sweep.py::test_sweeps_are_those_of_whole_pictures",
     "bayes_splat/rendering/cpu_site_sweep.py",
 )
+SITE_STEPS_FILE = "bayes_splat/rendering/cpu_site_steps.py"
+OPAQUE = (
+    "tests/rendering/test_cpu_site_sweep.py::test_what_opaque_layers_hid_is_right_once_it_is_seen"
+)
 FIELD_FILE = "bayes_splat/rendering/cpu_field_draws.py"
 FIELD_TESTS = "tests/rendering/test_cpu_field_draws.py"
 PATCH, PATCH_FILE, STEPS_FILE = (
@@ -17,17 +21,31 @@ PATCH, PATCH_FILE, STEPS_FILE = (
 MUTANTS = [
     Mutant(
         "the colour behind a Gaussian includes the Gaussian itself",
-        SITE_FILE,
-        "at += 1  # itself\n            if covers1:",
-        "at += 0\n            if covers1:",
+        SITE_STEPS_FILE,
+        "of_view, at + 1, rank1, light, rest)",
+        "of_view, at, rank1, light, rest)",
         (SITE,),
     ),
     Mutant(
         "seen from the offered place the Gaussian still stands behind",
-        SITE_FILE,
-        "at += 1  # itself\n        _, _, rest",
-        "at += 0\n        _, _, rest",
+        SITE_STEPS_FILE,
+        "subtract(without, rest1)",
+        "subtract(error, rest1)",
         (SITE,),
+    ),
+    Mutant(
+        "a picture keeps half of a Gaussian that has left",
+        SITE_STEPS_FILE,
+        "_note(pixel, 0.0, 0, i, growth, work)",
+        "_note(pixel, 0.5, 0, i, growth, work)",
+        (SITE,),
+    ),
+    Mutant(
+        "rounding grows unseen behind opaque layers",
+        SITE_STEPS_FILE,
+        "> _MOST_GROWTH:",
+        "> 1e300:",
+        (OPAQUE,),
     ),
     Mutant(
         "the smooth prior takes the wrong neighbour's edge",
@@ -80,7 +98,7 @@ MUTANTS = [
     ),
     Mutant(
         "a Gaussian that has moved stays in its old lists",
-        SITE_FILE,
+        SITE_STEPS_FILE,
         "            remove(ranks, alphas, fetch(entries[0], i))",
         "            put(alphas, fetch(entries[0], i), fetch(alphas, fetch(entries[0], i)))",
         (SITE,),

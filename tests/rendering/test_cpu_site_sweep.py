@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -85,3 +87,22 @@ def test_threads_and_other_chains_do_not_matter():
     for name, value in found._asdict().items():
         assert torch.equal(value[0], getattr(one, name)[1]), name
     assert np.isfinite(one.acceptance.numpy()).all()
+
+
+def test_what_opaque_layers_hid_is_right_once_it_is_seen():
+    """Every pixel starts behind many opaque layers that a sweep thins out one by one."""
+    task = sites.task(image_shape=(4, 4), noise=1.0)
+    proposal = task.model.proposal
+    wide = replace(proposal, footprints=8.0 * proposal.footprints)
+    task = task._replace(
+        model=replace(task.model, proposal=wide), opacity=torch.full_like(task.opacity, 0.998)
+    )
+    given = {**randoms(task), "is_visited": torch.ones_like(task.opacity, dtype=torch.bool)}
+    found = cpu_site_sweep.sweep_sites(
+        **task.shared(), **given, upper=MAX_OPACITY, prior=EVEN, threads=1
+    )
+    moved, opacities, ratios = sites.sweep_sites(task, **given, prior=EVEN)
+    assert opacities.mean() < 0.8
+    assert torch.equal(found.moved, moved)
+    assert (found.acceptance - ratios.clamp_max(0.0).exp()).abs().max() < 1e-5
+    assert (found.opacities - opacities).abs().max() < 1e-5
