@@ -8,7 +8,8 @@ from omegaconf import OmegaConf
 
 from bayes_splat.config import GROUPS, RunConfig, compose_config
 from bayes_splat.errors import ConfigError
-from bayes_splat.options import Options, build, describe, option
+from bayes_splat.options import Options, build, option
+from bayes_splat.own_options import separate
 
 _MANY = 1000
 
@@ -77,33 +78,23 @@ def compose_compare(overrides: Sequence[str]) -> tuple[CompareConfig, list[Plann
     Raises:
         ConfigError: an unknown key, sampler or value, or options that do not go together.
     """
-    own_keys = {entry.field: entry for entry in describe(CompareConfig)}
-    own: dict[str, object] = {}
+    own, others = separate(CompareConfig, overrides, "seconds=30")
     shared: list[str] = []
     single: list[tuple[str, str]] = []
-    for text in overrides:
-        key, equals, value = text.partition("=")
+    for key, value in others:
+        text = f"{key}={value}"
         section, dot, field = key.partition(".")
-        if not equals:
-            raise ConfigError(f"{text!r} is not an option; write key=value, as in seconds=30")
-        if key in own_keys:
-            own[key] = _parsed(value) if not own_keys[key].is_free_text else value
-            if own_keys[key].is_list_of_text and isinstance(own[key], str | int | float):
-                own[key] = [value]
-        elif key == "sampler" or section == "sampler":
+        if section == "sampler":
             raise ConfigError(
                 f"{text} is for one run; write samplers=[mala,gibbs], and "
                 "mala.step_size=0.1 for an option of one of them"
             )
-        elif key in ("draws", "time_limit", "sampling_limit"):
+        if key in ("draws", "time_limit", "sampling_limit"):
             raise ConfigError(f"{text} does not go with compare; write seconds=<sampling of each>")
-        elif dot and section in GROUPS["sampler"]:
+        if dot and section in GROUPS["sampler"]:
             single.append((section, f"sampler.{field}={value}"))
         else:
             shared.append(text)
-    for name, found in own.items():
-        if own_keys[name].is_list_of_text and isinstance(found, list):
-            own[name] = [str(item) for item in found]
     options = build(CompareConfig, own)
     if options.runs is not None:
         if shared or single:
@@ -130,12 +121,3 @@ def _planned(
     ]
     config, tree = compose_config(overrides)
     return PlannedRun(name, overrides, config, OmegaConf.to_yaml(tree))
-
-
-def _parsed(value: str) -> object:
-    try:
-        tree = OmegaConf.create(f"value: {value}")
-        return OmegaConf.to_container(tree)["value"]  # type: ignore[index, call-overload]
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"cannot read {value!r}: {reason}") from error

@@ -13,6 +13,7 @@ from bayes_splat.errors import ConfigError
 from bayes_splat.models.encoder.settings import EncoderConfig
 from bayes_splat.models.settings import PlaneSweepConfig
 from bayes_splat.options import Options, build, describe, option, unknown
+from bayes_splat.own_options import separate
 
 DATA = "BAYES_SPLAT_DATA"
 """Environment variable that names the folder of scenes where ``data`` does not."""
@@ -112,33 +113,24 @@ def compose_evaluate_encoder(overrides: Sequence[str]) -> EvaluateEncoderPlan:
     Raises:
         ConfigError: an unknown key or value, or options that do not go together.
     """
-    entries = {entry.field: entry for entry in describe(EvaluateEncoderConfig)}
-    own: dict[str, object] = {}
+    own, others = separate(EvaluateEncoderConfig, overrides, "number=20")
     shared: list[str] = []
     single: list[tuple[str, str]] = []
-    for text in overrides:
-        key, equals, value = (part.strip() for part in text.partition("="))
+    for key, value in others:
+        text = f"{key}={value}"
         section, dot, field = key.partition(".")
-        if not equals:
-            raise ConfigError(f"{text!r} is not an option; write key=value, as in number=20")
-        if key in entries:
-            entry = entries[key]
-            is_text = entry.is_free_text and not (entry.is_optional and value == "null")
-            own[key] = value if is_text else _parsed(key, value)
-            if entry.is_list_of_text:
-                given = own[key]
-                own[key] = [str(one) for one in (given if isinstance(given, list) else [given])]
-        elif section == "proposal":
+        if section == "proposal":
             raise ConfigError(
                 f"{text} is for one run; write proposals=[encoder,plane_sweep], and "
                 "plane_sweep.window=5 for an option of one of them"
             )
-        elif key == "renderer":
+        if key == "renderer":
             shared.append(text)
         elif dot and section in GROUPS["proposal"]:
             single.append((section, f"proposal.{field}={value}"))
         else:
-            raise unknown(key, [*entries, "renderer"])
+            own_names = [entry.field for entry in describe(EvaluateEncoderConfig)]
+            raise unknown(key, [*own_names, "renderer"])
     options = build(EvaluateEncoderConfig, own)
     strange = [name for name, _ in single if name not in options.proposals]
     if strange:
@@ -153,10 +145,3 @@ def compose_evaluate_encoder(overrides: Sequence[str]) -> EvaluateEncoderPlan:
     return EvaluateEncoderPlan(
         options, proposals, renderer, OmegaConf.to_yaml(OmegaConf.create(everything))
     )
-
-
-def _parsed(key: str, value: str) -> object:
-    try:
-        return OmegaConf.to_container(OmegaConf.create(f"value: {value}"))["value"]  # type: ignore[index, call-overload]
-    except Exception as error:
-        raise ConfigError(f"cannot read {key}={value}") from error

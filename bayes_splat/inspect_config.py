@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from omegaconf import OmegaConf
-
 from bayes_splat.config import RunConfig, compose_config
 from bayes_splat.errors import ConfigError
-from bayes_splat.options import Options, build, describe, option
+from bayes_splat.options import Options, build, option
+from bayes_splat.own_options import separate
 
 _MOST_PIXELS = 12
 
@@ -63,24 +62,11 @@ def compose_inspect(overrides: Sequence[str]) -> InspectPlan:
     Raises:
         ConfigError: an unknown key or value, or options that do not go together.
     """
-    entries = {entry.field: entry for entry in describe(InspectConfig)}
-    own: dict[str, object] = {}
-    shared: list[str] = []
-    for text in overrides:
-        key, equals, value = (part.strip() for part in text.partition("="))
-        if not equals:
-            raise ConfigError(f"{text!r} is not an option; write key=value, as in view=1")
-        if key in entries:
-            own[key] = value if entries[key].is_free_text else _parsed(key, value)
-        elif key.split(".")[0] in NOT_HERE:
+    own, others = separate(InspectConfig, overrides, "view=1")
+    shared = []
+    for key, value in others:
+        text = f"{key}={value}"
+        if key.split(".")[0] in NOT_HERE:
             raise ConfigError(f"{text} does not go with inspect-proposal, which samples nothing")
-        else:
-            shared.append(text)
+        shared.append(text)
     return InspectPlan(build(InspectConfig, own), compose_config(shared)[0])
-
-
-def _parsed(key: str, value: str) -> object:
-    try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))["value"]  # type: ignore[index, call-overload]
-    except Exception as error:
-        raise ConfigError(f"cannot read {key}={value}") from error

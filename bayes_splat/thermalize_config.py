@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from bayes_splat.config import GROUPS, RunConfig, compose_config
 from bayes_splat.errors import ConfigError
 from bayes_splat.models.settings import MARKOV_PRIORS
-from bayes_splat.options import Options, build, describe, option
+from bayes_splat.options import Options, build, option
+from bayes_splat.own_options import separate
 from bayes_splat.sampler_config import Sampler, usual_warmup
 
 _MANY = 1000
@@ -74,29 +74,20 @@ def compose_thermalize(overrides: Sequence[str]) -> ThermalizePlan:
     Raises:
         ConfigError: an unknown key, sampler or value, or options that do not go together.
     """
-    entries = {entry.field: entry for entry in describe(ThermalizeConfig)}
-    own: dict[str, object] = {}
+    own, others = separate(ThermalizeConfig, overrides, "steps=200")
     shared: list[str] = []
     single: list[tuple[str, str]] = []
-    for text in overrides:
-        key, equals, value = (part.strip() for part in text.partition("="))
+    for key, value in others:
+        text = f"{key}={value}"
         section, dot, field = key.partition(".")
-        if not equals:
-            raise ConfigError(f"{text!r} is not an option; write key=value, as in steps=200")
-        if key in entries:
-            entry = entries[key]
-            own[key] = value if entry.is_free_text else _parsed(key, value)
-            if entry.is_list_of_text and own[key] is not None:
-                given = own[key]
-                own[key] = [str(one) for one in (given if isinstance(given, list) else [given])]
-        elif section in NOT_HERE:
+        if section in NOT_HERE:
             hint = (
                 "write samplers=[mala,gibbs], and mala.step_size=0.1 for an option of one of them"
                 if section == "sampler"
                 else "write steps=<number> or seconds=<number> for the budget"
             )
             raise ConfigError(f"{text} does not go with thermalize; {hint}")
-        elif dot and section in GROUPS["sampler"]:
+        if dot and section in GROUPS["sampler"]:
             single.append((section, f"sampler.{field}={value}"))
         else:
             shared.append(text)
@@ -125,13 +116,3 @@ def compose_thermalize(overrides: Sequence[str]) -> ThermalizePlan:
             "write for example warmup=50"
         )
     return ThermalizePlan(options, run, samplers, OmegaConf.to_yaml(tree))
-
-
-def _parsed(key: str, value: str) -> object:
-    try:
-        return OmegaConf.to_container(OmegaConf.create(f"value: {value}"))["value"]  # type: ignore[index, call-overload]
-    except (OmegaConfBaseException, ValueError) as error:
-        raise ConfigError(f"cannot read {key}={value}: {error}") from error
-    except Exception as error:  # YAML's own, from a library that we do not name
-        line = str(error).strip().splitlines()[0]
-        raise ConfigError(f"cannot read {key}={value}: {line}") from error

@@ -6,11 +6,10 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from omegaconf import OmegaConf
-
 from bayes_splat.config import GROUPS, RunConfig, compose_config
 from bayes_splat.errors import ConfigError
-from bayes_splat.options import Options, build, describe, option
+from bayes_splat.options import Options, build, option
+from bayes_splat.own_options import separate
 
 _MANY = 10_000
 
@@ -212,22 +211,14 @@ def _sorted(
     overrides: Sequence[str],
 ) -> tuple[dict[str, object], list[str], list[tuple[str, str]]]:
     """Options of evaluate, those for all methods, and those for one, with its owner."""
-    entries = {entry.field: entry for entry in describe(EvaluateConfig)}
-    own: dict[str, object] = {}
+    own, others = separate(EvaluateConfig, overrides, "chains=2")
     shared: list[str] = []
     single: list[tuple[str, str]] = []
-    for text in overrides:
-        key, equals, value = text.partition("=")
+    for key, value in others:
+        text = f"{key}={value}"
         owner, slash, rest = key.partition("/")
         section, dot, field = key.partition(".")
-        if not equals:
-            raise ConfigError(f"{text!r} is not an option; write key=value, as in chains=2")
-        if key in entries:
-            found = value if entries[key].is_free_text else parsed(value)
-            if entries[key].is_list_of_text:
-                found = [str(one) for one in (found if isinstance(found, list) else [value])]
-            own[key] = found
-        elif slash:
+        if slash:
             single.append((owner, f"{rest}={value}"))
         elif key in NOT_HERE or section == "sampler":
             raise ConfigError(
@@ -310,17 +301,3 @@ def _every_pair(data: Path) -> list[tuple[str, str | None]]:
             "context views and with targets"
         )
     return found
-
-
-def parsed(value: str) -> object:
-    """A value as YAML reads it.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    try:
-        tree = OmegaConf.create(f"value: {value}")
-        return OmegaConf.to_container(tree)["value"]  # type: ignore[index, call-overload]
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"cannot read {value!r}: {reason}") from error

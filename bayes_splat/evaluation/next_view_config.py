@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from bayes_splat.config import GROUPS, RunConfig, compose_config
 from bayes_splat.errors import ConfigError
-from bayes_splat.evaluation.config import BASELINES, NOT_HERE, parsed
-from bayes_splat.options import Options, build, describe, option
+from bayes_splat.evaluation.config import BASELINES, NOT_HERE
+from bayes_splat.options import Options, build, option
+from bayes_splat.own_options import separate
 
 _MANY = 10_000
 
@@ -63,22 +64,16 @@ def compose_next_view(overrides: Sequence[str]) -> NextViewPlan:
     Raises:
         ConfigError: an unknown key or value, or options that do not go together.
     """
-    entries = {entry.field: entry for entry in describe(NextViewConfig)}
-    own: dict[str, object] = {}
-    shared: list[str] = []
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"{text!r} is not an option; write key=value, as in chains=2")
-        if key in entries:
-            own[key] = value if entries[key].is_free_text else parsed(value)
-        elif key in (*NOT_HERE, "targets"):
+    own, others = separate(NextViewConfig, overrides, "chains=2")
+    shared = []
+    for key, value in others:
+        text = f"{key}={value}"
+        if key in (*NOT_HERE, "targets"):
             raise ConfigError(
                 f"{text} does not go with next-view; write candidates=[2,3], method=mala and "
                 "out=<folder>"
             )
-        else:
-            shared.append(text)
+        shared.append(text)
     options = build(NextViewConfig, own)
     sampler = options.method if options.method in GROUPS["sampler"] else "gibbs"
     return NextViewPlan(options, compose_config([*shared, f"sampler={sampler}"])[0])

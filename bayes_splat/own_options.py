@@ -1,0 +1,54 @@
+"""Command lines of the commands beside reconstruct: which of their options are whose."""
+
+from collections.abc import Sequence
+
+from omegaconf import OmegaConf
+
+from bayes_splat.errors import ConfigError
+from bayes_splat.options import Entry, Options, describe
+
+
+def separate(
+    cls: type[Options], overrides: Sequence[str], example: str
+) -> tuple[dict[str, object], list[tuple[str, str]]]:
+    """A command's own options, and all others.
+
+    Args:
+        cls: the command's own.
+        overrides: ``key=value``; the last of equal keys wins.
+        example: of an option of this command, for the error.
+
+    Returns:
+        Values of its own options, for ``options.build`` to check; and key and value of the others,
+        in their order.
+
+    Raises:
+        ConfigError: there is no ``=``, or a value cannot be read.
+    """
+    entries = {entry.field: entry for entry in describe(cls)}
+    own: dict[str, object] = {}
+    others: list[tuple[str, str]] = []
+    for text in overrides:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals:
+            raise ConfigError(f"{text!r} is not an option; write key=value, as in {example}")
+        if key in entries:
+            own[key] = _value(entries[key], key, value)
+        else:
+            others.append((key, value))
+    return own, others
+
+
+def _value(entry: Entry, key: str, text: str) -> object:
+    """What is written, as YAML reads it; text that may hold anything as it is."""
+    if entry.is_free_text and not (entry.is_optional and text == "null"):
+        return text
+    try:
+        tree = OmegaConf.to_container(OmegaConf.create(f"value: {text}"))
+        found: object = tree["value"]  # type: ignore[index, call-overload]
+    except Exception as error:  # YAML's own errors are of a library that we do not name
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"cannot read {key}={text}: {reason}") from error
+    if entry.is_list_of_text and found is not None:
+        return [str(one) for one in (found if isinstance(found, list) else [found])]
+    return found
