@@ -35,8 +35,8 @@ FREEDOM = 2.5
 """Degrees of freedom of the Student-t."""
 
 EASE = 0.65
-"""e: a picture of a new view has the Gaussians of all context views, a held-out one only those of
-the others."""
+"""e with two context views: a picture of a new view has the Gaussians of both, a held-out one only
+those of the other. Where a held-out view has those of two or more, e is 1."""
 
 EVENNESS = 0.9
 """p: how much of the differences between scales is kept, in logarithms. Less than all of them gives
@@ -86,18 +86,25 @@ class Discrepancy(NamedTuple):
         coefficients: a_0 to a_2, see ``TERMS``; a_0 and a_2 in squared colour units.
         color_variance: c, squared colour units.
         typical: g, the geometric mean of u over held-out views, squared colour units.
+        num_views: how many were held out, one after another: all context views.
     """
 
     coefficients: tuple[float, ...]
     color_variance: float
     typical: float
+    num_views: int = 2
+
+    @property
+    def ease(self) -> float:
+        """e: by how much less new views err, in squares, than held-out ones."""
+        return EASE if self.num_views <= 2 else 1.0
 
     def squared_scale(self, pictures: Pictures) -> Float[np.ndarray, "view height width 3"]:
         """s^2 of every pixel and channel of new views."""
         thinned = pictures._replace(through=np.power(pictures.through.clip(0.0, 1.0), THINNING))
         relative = _scale_as_held_out(thinned, self.coefficients, self.color_variance)
         relative /= self.typical
-        return np.asarray(EASE * self.typical * np.power(relative, EVENNESS))
+        return np.asarray(self.ease * self.typical * np.power(relative, EVENNESS))
 
     def noise_scale(self, pictures: Pictures) -> Float[np.ndarray, "view height width 3"]:
         """Scale of the noise around every draw: what is left of s^2 beside the draws' variance."""
@@ -150,7 +157,8 @@ def fit(pictures: Pictures, observed: Float[np.ndarray, "view height width 3"]) 
     )
     coefficients = tuple(map(float, unit * np.exp(found.x)))
     scale = _weighted(parts, given, coefficients)
-    return Discrepancy(coefficients, color_variance, float(np.exp(np.log(scale).mean())))
+    typical = float(np.exp(np.log(scale).mean()))
+    return Discrepancy(coefficients, color_variance, typical, num_views=len(observed))
 
 
 def _energy(

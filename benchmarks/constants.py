@@ -9,6 +9,7 @@ the factor e that makes up for them), other p, and other q: means over scenes.
 
     python benchmarks/constants.py                    # 16 scenes, 48 pixels: about 20 CPU minutes
     python benchmarks/constants.py --smoothness 20    # the default alone: a third of that
+    python benchmarks/constants.py --smoothness 20 --context 3 --resolution 32
 """
 
 import argparse
@@ -75,13 +76,17 @@ def main() -> None:
     )
     parser.add_argument("--scenes", type=int, default=16)
     parser.add_argument("--resolution", type=int, default=48)
+    parser.add_argument("--context", type=int, default=2, help="context views")
     parser.add_argument("--smoothness", type=float, nargs="+", default=[10.0, 20.0, 40.0])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     print("| smoothness | PSNR, dB, by scene | mean |\n|---|---|---|")
     default, kept = ModelConfig().smoothness, []
     for strength in arguments.smoothness:
-        scenes = [seen(seed, arguments.resolution, strength) for seed in range(arguments.scenes)]
+        scenes = [
+            seen(seed, arguments.resolution, strength, arguments.context)
+            for seed in range(arguments.scenes)
+        ]
         ratios = [metrics.psnr(s.target.mean, s.target_photographs) for s in scenes]
         listed = ", ".join(f"{ratio:.2f}" for ratio in ratios)
         print(f"| {strength:g} | {listed} | {np.mean(ratios):.2f} |", flush=True)
@@ -109,11 +114,11 @@ def line(constants: dict[str, float], found: "list[Judged]") -> str:
     )
 
 
-def seen(seed: int, resolution: int, strength: float) -> Seen:
-    """A random scene, two context views and three targets, sampled for a moment."""
+def seen(seed: int, resolution: int, strength: float, num_context: int = 2) -> Seen:
+    """A random scene, some context views and three targets, sampled for a moment."""
     options = ProceduralOptions(exposure=STEADY) if seed % 2 else None
-    views = procedural_scene(seed, "val", resolution, num_views=5, options=options)
-    context, targets = views[:2], views[2:]
+    views = procedural_scene(seed, "val", resolution, num_views=num_context + 3, options=options)
+    context, targets = views[:num_context], views[num_context:]
     proposal = proposals.propose(context, EncoderConfig())
     model = assemble(proposal, context, replace(ModelConfig(), smoothness=strength), "cpu")
     with mock.patch.object(discrepancy, "fit", wraps=discrepancy.fit) as fitted:

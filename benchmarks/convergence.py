@@ -2,9 +2,10 @@
 
 Every line is one run of ``bayes-splat reconstruct`` with two context views and four chains that
 start apart, judged by colour and depth at about 1,024 fixed pixels of the target views: a quantity
-has converged if its R-hat is below 1.05 and its bulk ESS above 100. ``--variant
-name:option=value,...`` compares targets and samplers; ``--figure`` draws curves over the draws.
-Scenes are read from BAYES_SPLAT_DATA (default ../shared/data).
+has converged if its R-hat is below 1.05 and its bulk ESS above 100. Pixels that no Gaussian covers
+in any draw are constant, have no R-hat, and count as not converged; "constant" is their share.
+``--variant name:option=value,...`` compares targets and samplers; ``--figure`` draws curves over
+the draws. Scenes are read from BAYES_SPLAT_DATA (default ../shared/data).
 
     python benchmarks/convergence.py --all        # every two-view split, ten minutes each
     python benchmarks/convergence.py fox:pair_medium_0 --set resolution=48 --set time_limit=60 \\
@@ -45,6 +46,7 @@ COLUMNS = (
     "coverage 90 %",
     "colours converged",
     "depths converged",
+    "constant",
     "R-hat of colour, median (90 %)",
     "R-hat of depth, median (90 %)",
     "ESS colour, depth",
@@ -170,6 +172,7 @@ def row(scene: str, variant: str, series: Series, run: dict) -> str:
         f"{np.mean(scores['psnr']):.2f}" if "psnr" in scores else "-",
         f"{100 * scores['coverage_90']:.1f}" if "coverage_90" in scores else "-",
         *(f"{100 * converged(draws).mean():.1f} %" for draws in kept),
+        f"{100 * (np.ptp(kept[1], axis=(0, 1)) == 0).mean():.1f} %",
         *(f"{np.nanmedian(r):.3f} ({np.nanquantile(r, 0.9):.3f})" for r in rhats),
         f"{sizes[0]:.0f}, {sizes[1]:.0f}",
     )
@@ -188,13 +191,13 @@ def what_fails(series: Series, photographs: np.ndarray) -> str:
         "contrast of the photograph": contrast[view, line, column],
         "alpha": series.alpha,
         "std / mean of depth": kept.std((0, 1)) / kept.mean((0, 1)),
-        "std between / within chains": kept.mean(1).std(0) / kept.std(1).mean(0),
+        "std between / within chains": kept.mean(1).std(0) / np.maximum(kept.std(1).mean(0), 1e-12),
         "pixels to the border": border.astype(float),
     }
     if good.all() or not good.any():
         return "all have" if good.all() else "none has"
     return "; ".join(
-        f"{name} {np.median(values[~good]):.3g} against {np.median(values[good]):.3g}"
+        f"{name} {np.nanmedian(values[~good]):.3g} against {np.nanmedian(values[good]):.3g}"
         for name, values in features.items()
     )
 

@@ -79,6 +79,17 @@ def test_new_views_by_hand():
     np.testing.assert_allclose(some.squared_scale(pictures), of_new_views(u, 0.05), rtol=1e-4)
 
 
+def test_held_out_views_of_three_err_as_new_ones_do():
+    pictures, observed = random_pictures(), np.random.default_rng(5).random((2, 60, 70, 3))
+    two = discrepancy.fit(pictures, observed)
+    twice = Pictures(*(np.concatenate([part, part]) for part in pictures))
+    four = discrepancy.fit(twice, np.concatenate([observed, observed]))
+    assert (two.num_views, two.ease) == (2, EASE)
+    assert (four.num_views, four.ease) == (4, 1.0)
+    wider = two._replace(num_views=4).squared_scale(pictures) / two.squared_scale(pictures)
+    np.testing.assert_allclose(wider, 1.0 / EASE)
+
+
 def test_scales_differ_less_than_those_of_held_out_views():
     """In logarithms by the share p, about the typical scale, which only e changes."""
     pictures = random_pictures()._replace(through=np.zeros((2, 60, 70)))
