@@ -177,7 +177,10 @@ def effective(record: Record, kept: np.ndarray) -> np.ndarray:
     """Effective draws of the kept quantities, 0 where they cannot be told."""
     if len(record.draws) < 4:
         return np.zeros(int(kept.sum()))
-    return np.nan_to_num(convergence.ess_bulk(record.stacked()[..., kept]))
+    draws = record.stacked()[..., kept]
+    # Of what never moves all draws are equal, which the estimate takes for independent.
+    has_moved = np.ptp(draws, axis=(0, 1)) > np.finfo(float).resolution
+    return np.where(has_moved, np.nan_to_num(convergence.ess_bulk(draws)), 0.0)
 
 
 def spread(record: Record, reference: Record, kept: np.ndarray) -> float:
