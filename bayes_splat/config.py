@@ -22,7 +22,7 @@ from bayes_splat.errors import ConfigError
 from bayes_splat.models.encoder.settings import EncoderConfig
 from bayes_splat.models.settings import ModelConfig, PlaneSweepConfig
 from bayes_splat.options import Entry, Options, build, describe, option, unknown
-from bayes_splat.sampler_config import SAMPLERS, GibbsConfig, Sampler, usual_warmup
+from bayes_splat.sampler_config import SAMPLERS, GibbsConfig, Sampler, num_warmup
 
 _MANY = 1000
 
@@ -132,7 +132,7 @@ class RunConfig(Options):
     @property
     def num_warmup(self) -> int:
         """Steps of warmup, the sampler's usual number where none is given."""
-        return usual_warmup(self.sampler) if self.warmup is None else self.warmup
+        return num_warmup(self.sampler, self.warmup)
 
     def __post_init__(self) -> None:
         super().__post_init__()

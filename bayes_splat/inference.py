@@ -44,7 +44,7 @@ from bayes_splat.sampler_config import (
     SGLDConfig,
     TemperingConfig,
     ULAConfig,
-    usual_warmup,
+    num_warmup,
 )
 from bayes_splat.samplers import sampling, schedules
 from bayes_splat.samplers.base import Block, Constrain, Generators, Kernel, Position
@@ -89,9 +89,9 @@ def sample_posterior(
 
     Args:
         model: what is believed and seen.
-        sampler: settings; None is the composed default (site sweeps, patch moves, exact colours
+        sampler: settings; None is the composed default (site sweeps, exact colours
             where they are sampled, exact noise; with a Markov prior, moves of scanlines in place of
-            the former two).
+            the former).
         chains, draws, warmup, thinning: as in ``samplers.sampling.sample``; warmup of None is the
             sampler's usual number.
         seed: the same seed gives the same draws.
@@ -103,12 +103,12 @@ def sample_posterior(
     target = PyroTarget(model, vectorized=True)
     generators = make_generators(seed, chains)
     sampler = sampler or GibbsConfig()
-    num_warmup = usual_warmup(sampler) if warmup is None else warmup
+    steps = num_warmup(sampler, warmup)
     return sampling.sample(
-        make_kernel(model, target, sampler, num_warmup),
+        make_kernel(model, target, sampler, steps),
         starting_position(model, target, generators),
         generators,
-        num_warmup=num_warmup,
+        num_warmup=steps,
         num_draws=draws,
         thinning=thinning,
         constrain=_kept_sites(model, target),

@@ -307,10 +307,12 @@ SAMPLERS: dict[str, type[Options]] = {
 """By name, the default first."""
 
 
-def usual_warmup(sampler: Sampler) -> int:
-    """Steps of warmup of a run that names none.
+def num_warmup(sampler: Sampler, given: int | None) -> int:
+    """Steps of warmup: those that are given, else the usual number of the sampler.
 
     Sweeps without a step size only have to leave the start; what tunes itself needs longer.
     """
+    if given is not None:
+        return given
     is_tuned = not isinstance(sampler, GibbsConfig) or sampler.mala_steps or sampler.patch_sizes
     return 100 if is_tuned else 30

@@ -25,7 +25,7 @@ from bayes_splat.models.presence import Presence
 from bayes_splat.models.smoothness import Smoothness
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.rendering.renderer import CountingRenderer, RenderCount, make_renderer
-from bayes_splat.sampler_config import Sampler, usual_warmup
+from bayes_splat.sampler_config import Sampler, num_warmup
 from bayes_splat.samplers.base import Generators, Kernel, Position
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
@@ -92,7 +92,7 @@ def thermalize(
             sampler,
             chains=config.chains,
             steps=plan.options.steps,
-            warmup=usual_warmup(sampler) if config.warmup is None else config.warmup,
+            warmup=num_warmup(sampler, config.warmup),
             seconds=plan.options.seconds,
             seed=config.seed,
         )

@@ -11,7 +11,7 @@ from bayes_splat.errors import ConfigError
 from bayes_splat.models.settings import MARKOV_PRIORS
 from bayes_splat.options import Options, build, option
 from bayes_splat.own_options import separate
-from bayes_splat.sampler_config import Sampler, usual_warmup
+from bayes_splat.sampler_config import Sampler, num_warmup
 
 _MANY = 1000
 
@@ -109,7 +109,7 @@ def compose_thermalize(overrides: Sequence[str]) -> ThermalizePlan:
         ].sampler
         for name in names
     }
-    longest = run.warmup if run.warmup is not None else max(map(usual_warmup, samplers.values()))
+    longest = max(num_warmup(sampler, run.warmup) for sampler in samplers.values())
     if longest >= options.steps:
         raise ConfigError(
             f"warmup is {longest} but must be below steps, which is {options.steps}; "

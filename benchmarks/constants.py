@@ -96,8 +96,13 @@ def main() -> None:
     columns = "90 % covers (range) | ECE | patches | width | NLL | AUROC never seen (least)"
     print(f"\n| f | e | p | q | {columns} |\n|{'---|' * 10}")
     rows = [BEFORE, CHOSEN] + [CHOSEN | other for table in TABLES.values() for other in table]
+    if arguments.context > 2:  # their e is not the constant of pairs
+        rows = [CHOSEN | {"EASE": e} for e in (0.65, 0.8, 1.0, 1.25)]
     for constants in rows:
-        with mock.patch.multiple(discrepancy, **constants):
+        with (
+            mock.patch.multiple(discrepancy, **constants),
+            mock.patch.object(discrepancy.Discrepancy, "ease", constants["EASE"]),
+        ):
             found = [judged(scene, constants["FREEDOM"]) for scene in kept]
         print(line(constants, found), flush=True)
 

@@ -4,7 +4,7 @@ import pytest
 
 from bayes_splat.config import GROUPS
 from bayes_splat.errors import ConfigError
-from bayes_splat.sampler_config import SAMPLERS, GibbsConfig, usual_warmup
+from bayes_splat.sampler_config import SAMPLERS, GibbsConfig, num_warmup
 
 STILL = {"sites": False, "patch_sizes": []}
 
@@ -36,7 +36,7 @@ def test_gibbs_without_sites_takes_either_move_of_depths(moves):
 
 
 def test_what_tunes_itself_has_time_to():
-    assert usual_warmup(GibbsConfig()) == 30
-    assert usual_warmup(GibbsConfig(mala_steps=1)) == 100
-    assert usual_warmup(GibbsConfig(patch_sizes=[2])) == 100
-    assert {usual_warmup(cls()) for name, cls in SAMPLERS.items() if name != "gibbs"} == {100}
+    assert num_warmup(GibbsConfig(), None) == 30
+    assert num_warmup(GibbsConfig(mala_steps=1), None) == 100
+    assert num_warmup(GibbsConfig(patch_sizes=[2]), None) == 100
+    assert {num_warmup(cls(), None) for name, cls in SAMPLERS.items() if name != "gibbs"} == {100}

@@ -62,8 +62,7 @@ def statistics(lists, of_view, rank0, rank1, firsts, ends, photograph, work):
         light0, rest0, light1, rest1, without = light, rest, light, rest, error
         if covers0 and low == rank0:
             put(entries[0], i, at)
-            put(work.growth, i, 1.0 / (1.0 - np.float64(fetch(alphas, at))))
-            without = _without(light, rest, color0, fetch(work.growth, i), error)
+            without = _taken_out(i, fetch(alphas, at), light, rest, color0, error, work)
             if covers1:  # in front of it, but behind what it leaves
                 at, light1, rest1 = walk(ranks, alphas, paint, of_view, at + 1, rank1, light, rest)
                 put(entries[1], j, at)
@@ -72,21 +71,14 @@ def statistics(lists, of_view, rank0, rank1, firsts, ends, photograph, work):
             if covers0:
                 at, light0, rest0 = walk(ranks, alphas, paint, of_view, at, rank0, light, rest)
                 put(entries[0], i, at)
-                put(work.growth, i, 1.0 / (1.0 - np.float64(fetch(alphas, at))))
-                without = _without(light0, rest0, color0, fetch(work.growth, i), error)
+                without = _taken_out(i, fetch(alphas, at), light0, rest0, color0, error, work)
         if covers0:
-            away = multiply_add(light0, color0, subtract(without, rest0))
-            store_quad(work.without[0], 4 * i, without)
-            store_quad(work.away[0], 4 * i, away)
-            slope = times(fetch(lists.falloffs[0], i), away)
+            slope = _slope(0, i, light0, rest0, color0, without, lists, work)
             product0 = multiply_add(slope, without, product0)
             square0 = multiply_add(slope, slope, square0)
             i += 1
         if covers1:
-            away = multiply_add(light1, color1, subtract(without, rest1))
-            store_quad(work.without[1], 4 * j, without)
-            store_quad(work.away[1], 4 * j, away)
-            slope = times(fetch(lists.falloffs[1], j), away)
+            slope = _slope(1, j, light1, rest1, color1, without, lists, work)
             product1 = multiply_add(slope, without, product1)
             square1 = multiply_add(slope, slope, square1)
             j += 1
@@ -99,14 +91,25 @@ def statistics(lists, of_view, rank0, rank1, firsts, ends, photograph, work):
 
 
 @leaf
-def _without(light, rest, color, growth, error):
+def _taken_out(i, alpha, light, rest, color, error, work):
     """I - A: what the photograph has more than the picture if the Gaussian is taken out.
 
-    What is behind it is (R - T c - E) / (1 - a) + T c.
+    What is behind it is (R - T c - E) / (1 - a) + T c. Notes 1 / (1 - a).
     """
+    growth = 1.0 / (1.0 - np.float64(alpha))
+    put(work.growth, i, growth)
     ahead = times(light, color)
     behind = multiply_add(growth, subtract(subtract(rest, ahead), error), ahead)
     return subtract(rest, behind)
+
+
+@leaf
+def _slope(place, k, light, rest, color, without, lists, work):
+    """B = G (T c - what is composited behind). Notes it over the falloff, and I - A."""
+    away = multiply_add(light, color, subtract(without, rest))
+    store_quad(work.without[place], 4 * k, without)
+    store_quad(work.away[place], 4 * k, away)
+    return times(fetch(lists.falloffs[place], k), away)
 
 
 @leaf

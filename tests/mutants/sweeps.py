@@ -29,8 +29,8 @@ MUTANTS = [
     Mutant(
         "seen from the offered place the Gaussian still stands behind",
         SITE_STEPS_FILE,
-        "subtract(without, rest1)",
-        "subtract(error, rest1)",
+        "_slope(1, j, light1, rest1, color1, without, lists, work)",
+        "_slope(1, j, light1, rest1, color1, error, lists, work)",
         (SITE,),
     ),
     Mutant(
