@@ -48,10 +48,6 @@ through than those of all but one do, so T of a new view stands for a greater T 
 All four are constants for all scenes; docs/uncertainty.md says where they come from and what
 ``benchmarks/constants.py`` finds on random scenes."""
 
-DEPTH_SPREAD = 2.5
-"""Standard deviation of the error of rendered depths, in standard deviations over draws. Chosen on
-random scenes, whose depth is known."""
-
 BLUR = 1.5
 """Standard deviation of the blur of V, pixels."""
 

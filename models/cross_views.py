@@ -61,6 +61,21 @@ def of_views(proposal: DepthProposal, views: list[int]) -> DepthProposal:
     return DepthProposal(**chosen, cameras=proposal.cameras[views])
 
 
+def without(
+    opacity: Float[Tensor, "chain gaussian"], view: int, num_views: int
+) -> Float[Tensor, "chain gaussian"]:
+    """The opacities with those of the Gaussians born in one view at zero.
+
+    Args:
+        opacity: of Gaussians that run over (view, pixel).
+        view: the one whose Gaussians let all light through.
+        num_views: in which they are born.
+    """
+    each = opacity.shape[1] // num_views
+    is_left_out = torch.arange(opacity.shape[1], device=opacity.device) // each == view
+    return torch.where(is_left_out, torch.zeros_like(opacity), opacity)
+
+
 def photograph(model: SplatModel) -> Float[Tensor, "height width 3"]:
     """The photograph that a held-out model observes, colours in [0, 1]."""
     return rearrange(model.views.images[0], "c h w -> h w c")

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from bayes_splat import mixtures
 from bayes_splat.diagnostics import PixelDiagnostics, diagnose_pixels, fixed_grid
-from bayes_splat.discrepancy import DEPTH_SPREAD, Discrepancy, Pictures, multipliers
+from bayes_splat.discrepancy import Discrepancy, Pictures, multipliers
 from bayes_splat.errors import ModelError
+from bayes_splat.evaluation import depth_error
+from bayes_splat.models import cross_views
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.predictions import (
     GRID_PIXELS,
@@ -31,9 +33,6 @@ from bayes_splat.types import Cameras, Rendering
 MAX_COMPONENTS = 128
 """Draws that make up the predictive mixture unless the user says otherwise."""
 
-_LEAST_ALPHA = 0.01
-"""A draw with less accumulated opacity at a pixel says nothing of its depth."""
-
 
 @dataclass(frozen=True)
 class Predictive:
@@ -44,7 +43,7 @@ class Predictive:
         stds: standard deviation of each component, colour units; axes of length one broadcast.
         depths: rendered camera z, scene units; NaN where the draw shows nothing.
         depth_stds: what a draw leaves open of it: the width of a depth bucket over sqrt(12), and
-            where the error of new views was learned, ``DEPTH_SPREAD`` times the spread of draws.
+            where the error of new views was learned, that of depths (``depth_error``).
         alphas: mean accumulated opacity.
     """
 
@@ -107,20 +106,21 @@ def predict(
         raise ModelError(
             "no draw of any chain is finite: use a smaller step size or another sampler"
         )
-    colors, depths, alphas = (
+    colors, alphas = (
         torch.cat([getattr(one, name) for one in found]).float().numpy()
-        for name in ("colors", "depths", "alphas")
+        for name in ("colors", "alphas")
     )
+    depths = np.concatenate([depth_error.seen(one.depths, one.alphas) for one in found])
     stds = torch.cat(noise).float().numpy()
     if discrepancy is not None:
         pictures = Pictures(colors.mean(0), colors.var(0), 1.0 - alphas.mean(0))
         factors = multipliers(len(colors))[:, None, None, None, None]
         stds = (factors * discrepancy.noise_scale(pictures)).astype(np.float32)
-    depths = np.where(alphas > _LEAST_ALPHA, depths, np.nan)
     depth_stds = _bucket_std(model, depths)
     if discrepancy is not None:
-        spread = DEPTH_SPREAD * mixtures.spread(depths)
-        depth_stds = np.hypot(depth_stds, spread).astype(depths.dtype)
+        of_proposal = depth_error.proposal_spread(model, cameras, without_view)
+        error = depth_error.std(depths, of_proposal)
+        depth_stds = np.hypot(depth_stds, error).astype(depths.dtype)
     return Predictive(
         means=colors,
         stds=stds,
@@ -164,8 +164,7 @@ def _render(
         return Rendering(empty.reshape(0, 3), empty, empty), empty, good
     sites = {name: values[good] for name, values in sites.items()}
     if without_view is not None:
-        each = sites["opacity"].shape[1] // model.num_views
-        sites["opacity"][:, without_view * each : (without_view + 1) * each] = 0.0
+        sites["opacity"] = cross_views.without(sites["opacity"], without_view, model.num_views)
     chosen = None if pixels is None else pixels.expand(int(good.sum()), -1)
     rendering = model.given(sites).render(sites["depth"], sites["opacity"], cameras, chosen)
     return rendering, noise[good].reshape(-1, 1, 1, 1, 1), good

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from bayes_splat import predictions
-from bayes_splat.discrepancy import DEPTH_SPREAD, Discrepancy
+from bayes_splat.discrepancy import Discrepancy
 from bayes_splat.errors import ModelError
-from bayes_splat.evaluation import methods, predictive
+from bayes_splat.evaluation import depth_error, methods, predictive
 from bayes_splat.samplers.sampling import Draws
 from tests.helpers_scenes import prior_draws, tiny_model
 
@@ -49,7 +49,10 @@ def test_depths_of_draws_are_wrong_together_where_the_error_of_new_views_was_lea
     known = np.isfinite(plain.depths).all(0)
     variance = plain.depths.astype(np.float64).var(0)[known]
     assert variance.max() > 0.0
-    wanted = plain.depth_stds[:, known] ** 2 + DEPTH_SPREAD**2 * variance
+    of_proposal = depth_error.proposal_spread(model, cameras)[known]
+    assert of_proposal.max() > 0.0
+    error = (depth_error.DRAWS**2) * variance + (depth_error.PROPOSAL * of_proposal) ** 2
+    wanted = plain.depth_stds[:, known] ** 2 + error
     np.testing.assert_allclose(found.depth_stds[:, known] ** 2, wanted, rtol=1e-4)
 
 

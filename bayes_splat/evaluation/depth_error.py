@@ -1,0 +1,79 @@
+"""How wrong rendered depths of new views are, beyond the width of a depth bucket.
+
+Draws of the posterior are too sure of depth: photographs that match at a wrong depth hold them
+there. Their spread is therefore widened, and the spread of the proposal's draws is added, which
+knows of matches that chains have not visited:
+
+    variance = (DRAWS sd over draws)^2 + (PROPOSAL sd over draws of the proposal)^2.
+
+The two factors are constants for all scenes; docs/uncertainty.md says where they come from. True
+depth is not learned from, and the posterior knows nothing of the proposal's spread.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from bayes_splat import mixtures
+from bayes_splat.models import cross_views
+from bayes_splat.models.splat_model import SplatModel
+from bayes_splat.samplers.positions import make_generators
+from bayes_splat.types import Cameras
+
+DRAWS = 2.0
+"""Standard deviations of error for each standard deviation over draws of the posterior."""
+
+PROPOSAL = 1.5
+"""The same for the rendered depth over draws of the proposal."""
+
+LEAST_ALPHA = 0.01
+"""A draw with less accumulated opacity at a pixel says nothing of its depth."""
+
+_NUMBER = 16
+"""Draws of the proposal."""
+
+
+def std(
+    depths: Float[np.ndarray, "draw view height width"],
+    of_proposal: Float[np.ndarray, "view height width"],
+) -> Float[np.ndarray, "view height width"]:
+    """Standard deviation of the error, scene units; NaN where no draw shows anything.
+
+    Args:
+        depths: rendered from draws of the posterior, NaN where a draw shows nothing.
+        of_proposal: from :func:`proposal_spread`.
+    """
+    return np.asarray(np.hypot(DRAWS * mixtures.spread(depths), PROPOSAL * of_proposal))
+
+
+@torch.no_grad()
+def proposal_spread(
+    model: SplatModel, cameras: Cameras, without_view: int | None = None
+) -> Float[np.ndarray, "view height width"]:
+    """Standard deviation of the rendered depth over draws of the proposal, scene units.
+
+    Zero where they show nothing. The same draws each time, whatever the seed of the run.
+
+    Args:
+        model: whose proposal is drawn from; opacities are the proposal's.
+        cameras: of the pictures.
+        without_view: leave out the Gaussians born at this context view's pixels.
+    """
+    depth = model.proposal.sample(make_generators(0, _NUMBER)).double()
+    opacity = model.proposal.opacities.double().expand_as(depth)
+    if without_view is not None:
+        opacity = cross_views.without(opacity, without_view, model.num_views)
+    # One draw at a time: sixteen pictures of large views are more than laptops have room for.
+    found = [
+        seen(*model.render(depth[[row]], opacity[[row]], cameras)[1:]) for row in range(_NUMBER)
+    ]
+    return np.nan_to_num(mixtures.spread(np.concatenate(found)))
+
+
+def seen(
+    depths: Float[Tensor, "draw view height width"], alphas: Float[Tensor, "draw view height width"]
+) -> Float[np.ndarray, "draw view height width"]:
+    """Rendered depths as float32, NaN where a draw shows nothing."""
+    shown = torch.where(alphas > LEAST_ALPHA, depths, torch.nan)
+    return np.asarray(shown.float().numpy())
