@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from bayes_splat import diagnostics, metrics, verdict
+from bayes_splat import depth_error, diagnostics, metrics, verdict
 from bayes_splat.diagnostics import PixelDiagnostics, PixelGrid
 from bayes_splat.discrepancy import Discrepancy, Pictures, multipliers
 from bayes_splat.draw_arrays import DrawArray
@@ -71,8 +71,8 @@ def predict(
         model, targets: what to render, and where.
         draws: with the sites depth, opacity and noise_scale.
         store: takes the renders at the grids' pixels; None: memory.
-        discrepancy: error of pictures of new views, from ``held_out.learn``; None: the noise scale
-            of the draws.
+        discrepancy: error of pictures of new views, from ``held_out.learn``, with which goes that
+            of depths; None: the noise scale of the draws, and the spread of their depths.
 
     Returns:
         The maps, and the renders of every draw at two fixed grids of pixels: the one that is
@@ -115,7 +115,18 @@ def predict(
         )
     chains = draws.is_whole.nonzero()[:, 0].tolist()
     judged, mapped = (PixelDraws(grid, store.read(name), chains) for name, grid in grids.items())
-    return accumulator.result(), judged, mapped
+    maps = accumulator.result()
+    if discrepancy is not None:
+        maps = _with_depth_error(maps, model, targets.cameras)
+    return maps, judged, mapped
+
+
+def _with_depth_error(maps: Prediction, model: SplatModel, cameras: Cameras) -> Prediction:
+    """The maps with what depths are wrong by: the draws' own spread, and the error around each."""
+    spread = maps.depth_epistemic_std
+    error = depth_error.around(spread, depth_error.proposal_spread(model, cameras))
+    bucket = depth_error.bucket_std(model, maps.depth_mean)
+    return maps._replace(depth_std=np.sqrt(spread**2 + error**2 + bucket**2))
 
 
 def local_noise(

@@ -30,7 +30,9 @@ class Prediction(NamedTuple):
         epistemic_std: standard deviation of the renders over draws.
         aleatoric_std: root mean square of ``noise_scale``.
         std: of the predictive mixture, epistemic and aleatoric together.
-        depth_mean, depth_std: of the rendered depth.
+        depth_mean, depth_epistemic_std: of the rendered depth over draws.
+        depth_std: what depth is wrong by; the same as the former where no error of new views was
+            learned (``depth_error``).
         alpha_mean: mean accumulated opacity.
         quantiles: of the predictive mixture at ``QUANTILES``, from at most ``max_kept`` renders.
         pit: predictive distribution function at the observed value; None without photographs.
@@ -43,6 +45,7 @@ class Prediction(NamedTuple):
     aleatoric_std: Float[np.ndarray, "view height width 3"]
     std: Float[np.ndarray, "view height width 3"]
     depth_mean: Float[np.ndarray, "view height width"]
+    depth_epistemic_std: Float[np.ndarray, "view height width"]
     depth_std: Float[np.ndarray, "view height width"]
     alpha_mean: Float[np.ndarray, "view height width"]
     quantiles: Float[np.ndarray, "quantile view height width 3"]
@@ -133,6 +136,7 @@ class PredictionAccumulator:
             aleatoric_std=_numpy(aleatoric),
             std=_numpy(torch.hypot(epistemic, aleatoric)),
             depth_mean=_numpy(self._depth.filled_mean()),
+            depth_epistemic_std=_numpy(self._depth.std()),
             depth_std=_numpy(self._depth.std()),
             alpha_mean=_numpy(self._alpha.filled_mean()),
             quantiles=_numpy(

@@ -41,6 +41,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "calibration_metrics",
         "compare_report",
         "convergence",
+        "depth_error",
         "depth_metrics",
         "diagnostics",
         "discrepancy",

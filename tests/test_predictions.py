@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
-from bayes_splat import discrepancy, inference, predictions
+from bayes_splat import depth_error, discrepancy, inference, predictions
 from bayes_splat.discrepancy import Discrepancy
 from bayes_splat.errors import ModelError
 from bayes_splat.samplers.store import DiskStore
@@ -177,6 +177,22 @@ def test_the_noise_is_that_of_the_discrepancy(model, draws):
     pit = stats.norm.cdf(truth, colors, noise).mean(0)
     np.testing.assert_allclose(maps.pit, pit, atol=1e-5)
     assert np.ptp(maps.aleatoric_std) > 0.01, "not the same everywhere"
+
+
+def test_depths_are_wrong_by_more_than_draws_differ(model, draws):
+    """The spread of draws, what is around each, and the width of a bucket: squares add up."""
+    maps, *_ = predictions.predict(model, draws, model.views, discrepancy=LOCAL)
+    plain, *_ = predictions.predict(model, draws, model.views)
+    np.testing.assert_array_equal(plain.depth_std, plain.depth_epistemic_std)
+    np.testing.assert_array_equal(maps.depth_epistemic_std, plain.depth_std)
+    of_proposal = depth_error.proposal_spread(model, model.views.cameras)
+    around = depth_error.around(plain.depth_std, of_proposal)
+    bucket = depth_error.bucket_std(model, plain.depth_mean)
+    wanted = plain.depth_std**2 + around**2 + bucket**2
+    np.testing.assert_allclose(maps.depth_std**2, wanted, rtol=1e-9)
+    known = np.isfinite(plain.depth_std)
+    assert known.any()
+    assert (maps.depth_std[known] > plain.depth_std[known]).all()
 
 
 def test_a_summary_of_few_draws_says_much_the_same(model, draws, monkeypatch):

@@ -12,11 +12,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from bayes_splat import mixtures
+from bayes_splat import depth_error, mixtures
 from bayes_splat.diagnostics import PixelDiagnostics, diagnose_pixels, fixed_grid
 from bayes_splat.discrepancy import Discrepancy, Pictures, multipliers
 from bayes_splat.errors import ModelError
-from bayes_splat.evaluation import depth_error
 from bayes_splat.models import cross_views
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.predictions import (
@@ -116,10 +115,10 @@ def predict(
         pictures = Pictures(colors.mean(0), colors.var(0), 1.0 - alphas.mean(0))
         factors = multipliers(len(colors))[:, None, None, None, None]
         stds = (factors * discrepancy.noise_scale(pictures)).astype(np.float32)
-    depth_stds = _bucket_std(model, depths)
+    depth_stds = depth_error.bucket_std(model, depths)
     if discrepancy is not None:
         of_proposal = depth_error.proposal_spread(model, cameras, without_view)
-        error = depth_error.std(depths, of_proposal)
+        error = depth_error.around(mixtures.spread(depths), of_proposal)
         depth_stds = np.hypot(depth_stds, error).astype(depths.dtype)
     return Predictive(
         means=colors,
@@ -168,11 +167,3 @@ def _render(
     chosen = None if pixels is None else pixels.expand(int(good.sum()), -1)
     rendering = model.given(sites).render(sites["depth"], sites["opacity"], cameras, chosen)
     return rendering, noise[good].reshape(-1, 1, 1, 1, 1), good
-
-
-def _bucket_std(model: SplatModel, depths: np.ndarray) -> np.ndarray:
-    """Standard deviation of a depth that is uniform in its bucket."""
-    cameras = model.views.cameras
-    disparities = float((1.0 / cameras.near).max()) - float((1.0 / cameras.far).min())
-    width = np.square(depths) * disparities / model.proposal.num_buckets
-    return np.asarray(width / np.sqrt(12.0), dtype=depths.dtype)

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from bayes_splat import predictions
+from bayes_splat import depth_error, predictions
 from bayes_splat.discrepancy import Discrepancy
 from bayes_splat.errors import ModelError
-from bayes_splat.evaluation import depth_error, methods, predictive
+from bayes_splat.evaluation import methods, predictive
 from bayes_splat.samplers.sampling import Draws
 from tests.helpers_scenes import prior_draws, tiny_model
 

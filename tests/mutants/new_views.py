@@ -4,7 +4,7 @@ from tests.mutants.table import Mutant
 
 BEHIND = "tests/models/test_background.py::"
 CROSS = "tests/models/test_cross_views.py::"
-DEPTH_ERROR = "tests/evaluation/test_depth_error.py::"
+DEPTH_ERROR = "tests/test_depth_error.py::"
 DISCREPANCY = "tests/test_discrepancy.py::"
 HARMONICS = "tests/models/test_harmonics_gibbs.py::"
 
@@ -42,9 +42,9 @@ MUTANTS = [
     ),
     Mutant(
         "draws are as sure of depth as they look",
-        "bayes_splat/evaluation/depth_error.py",
-        "DRAWS * mixtures.spread(depths)",
-        "0.0 * mixtures.spread(depths)",
+        "bayes_splat/depth_error.py",
+        "DRAWS * spread",
+        "0.0 * spread",
         (
             "tests/evaluation/test_predictive.py::"
             "test_depths_of_draws_are_wrong_together_where_the_error_of_new_views_was_learned",
@@ -53,7 +53,7 @@ MUTANTS = [
     ),
     Mutant(
         "Gaussians of a view that is left out make depths uncertain",
-        "bayes_splat/evaluation/depth_error.py",
+        "bayes_splat/depth_error.py",
         "cross_views.without(opacity, without_view, model.num_views)",
         "opacity",
         (DEPTH_ERROR + "test_a_view_is_left_out_of_the_spread",),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bayes_splat.evaluation import depth_error
+from bayes_splat import depth_error
 from tests.helpers_scenes import tiny_model
 
 
@@ -16,17 +16,19 @@ def sure_of(model, bucket):
 
 
 def test_both_spreads_add_up_in_squares():
-    rng = np.random.default_rng(0)
-    depths, of_proposal = rng.random((5, 2, 3, 4)), rng.random((2, 3, 4))
-    found = depth_error.std(depths, of_proposal)
-    wanted = (depth_error.DRAWS * depths.std(0)) ** 2 + (depth_error.PROPOSAL * of_proposal) ** 2
-    np.testing.assert_allclose(found**2, wanted, rtol=1e-6)
+    spread, of_proposal = np.random.default_rng(0).random((2, 2, 3, 4))
+    found = depth_error.around(spread, of_proposal)
+    wanted = (depth_error.DRAWS * spread) ** 2 + (depth_error.PROPOSAL * of_proposal) ** 2
+    np.testing.assert_allclose(found**2, wanted, rtol=1e-12)
 
 
-def test_draws_that_show_nothing_have_no_say():
-    depths = np.array([1.0, np.nan, 3.0]).reshape(3, 1, 1, 1)
-    assert depth_error.std(depths, np.zeros((1, 1, 1))) == pytest.approx(depth_error.DRAWS)
-    assert np.isnan(depth_error.std(np.full((3, 1, 1, 1), np.nan), np.ones((1, 1, 1)))).all()
+def test_a_depth_anywhere_in_its_bucket():
+    """Four buckets of disparity from 1/1 to 1/4; unknown stays unknown."""
+    model = tiny_model()
+    depths = np.array([1.0, 2.0, np.nan])
+    found = depth_error.bucket_std(model, depths)
+    np.testing.assert_allclose(found[:2], depths[:2] ** 2 * (0.75 / 4) / np.sqrt(12), rtol=1e-6)
+    assert np.isnan(found[2])
 
 
 def test_the_spread_is_that_of_renders_of_the_proposal():

@@ -1,13 +1,13 @@
-"""How wrong rendered depths of new views are, beyond the width of a depth bucket.
+"""How wrong rendered depths of new views are.
 
 Draws of the posterior are too sure of depth: photographs that match at a wrong depth hold them
-there. Their spread is therefore widened, and the spread of the proposal's draws is added, which
-knows of matches that chains have not visited:
+there. Around every draw, the depth of a new view has the variance
 
-    variance = (DRAWS sd over draws)^2 + (PROPOSAL sd over draws of the proposal)^2.
+    bucket^2 / 12 + (DRAWS sd over draws)^2 + (PROPOSAL sd over draws of the proposal)^2
 
-The two factors are constants for all scenes; docs/uncertainty.md says where they come from. True
-depth is not learned from, and the posterior knows nothing of the proposal's spread.
+of the rendered depths; the proposal knows of matches that chains have not visited. The two factors
+are constants for all scenes; docs/uncertainty.md says where they come from. The posterior knows
+nothing of the proposal's spread.
 """
 
 import numpy as np
@@ -34,17 +34,27 @@ _NUMBER = 16
 """Draws of the proposal."""
 
 
-def std(
-    depths: Float[np.ndarray, "draw view height width"],
+def around(
+    spread: Float[np.ndarray, "view height width"],
     of_proposal: Float[np.ndarray, "view height width"],
 ) -> Float[np.ndarray, "view height width"]:
-    """Standard deviation of the error, scene units; NaN where no draw shows anything.
+    """Standard deviation around every draw but for the width of a bucket, scene units.
 
     Args:
-        depths: rendered from draws of the posterior, NaN where a draw shows nothing.
+        spread: standard deviation of the rendered depth over draws of the posterior.
         of_proposal: from :func:`proposal_spread`.
     """
-    return np.asarray(np.hypot(DRAWS * mixtures.spread(depths), PROPOSAL * of_proposal))
+    return np.asarray(np.hypot(DRAWS * spread, PROPOSAL * of_proposal))
+
+
+def bucket_std(
+    model: SplatModel, depths: Float[np.ndarray, "*pixel"]
+) -> Float[np.ndarray, " *pixel"]:
+    """Standard deviation of a depth that is uniform in its bucket, scene units."""
+    cameras = model.views.cameras
+    disparities = float((1.0 / cameras.near).max()) - float((1.0 / cameras.far).min())
+    width = np.square(depths) * disparities / model.proposal.num_buckets
+    return np.asarray(width / np.sqrt(12.0), dtype=depths.dtype)
 
 
 @torch.no_grad()
