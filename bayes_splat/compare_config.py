@@ -78,7 +78,7 @@ def compose_compare(overrides: Sequence[str]) -> tuple[CompareConfig, list[Plann
     Raises:
         ConfigError: an unknown key, sampler or value, or options that do not go together.
     """
-    own, others = separate(CompareConfig, overrides, "seconds=30")
+    own, others = separate(CompareConfig, overrides, "compare", "seconds=30")
     shared: list[str] = []
     single: list[tuple[str, str]] = []
     for key, value in others:

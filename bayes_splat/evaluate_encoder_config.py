@@ -113,7 +113,7 @@ def compose_evaluate_encoder(overrides: Sequence[str]) -> EvaluateEncoderPlan:
     Raises:
         ConfigError: an unknown key or value, or options that do not go together.
     """
-    own, others = separate(EvaluateEncoderConfig, overrides, "number=20")
+    own, others = separate(EvaluateEncoderConfig, overrides, "evaluate-encoder", "number=20")
     shared: list[str] = []
     single: list[tuple[str, str]] = []
     for key, value in others:
@@ -130,7 +130,7 @@ def compose_evaluate_encoder(overrides: Sequence[str]) -> EvaluateEncoderPlan:
             single.append((section, f"proposal.{field}={value}"))
         else:
             own_names = [entry.field for entry in describe(EvaluateEncoderConfig)]
-            raise unknown(key, [*own_names, "renderer"])
+            raise unknown(key, [*own_names, "renderer"], command="evaluate-encoder")
     options = build(EvaluateEncoderConfig, own)
     strange = [name for name, _ in single if name not in options.proposals]
     if strange:

@@ -62,7 +62,7 @@ def compose_inspect(overrides: Sequence[str]) -> InspectPlan:
     Raises:
         ConfigError: an unknown key or value, or options that do not go together.
     """
-    own, others = separate(InspectConfig, overrides, "view=1")
+    own, others = separate(InspectConfig, overrides, "inspect-proposal", "view=1")
     shared = []
     for key, value in others:
         text = f"{key}={value}"

@@ -160,13 +160,22 @@ def build(cls: type[Group], values: Mapping[str, object], **groups: object) -> G
     return cls(**cast(dict[str, Any], {**values, **groups}))
 
 
-def unknown(name: str, known: Sequence[str], section: str = "") -> ConfigError:
-    """The error for a key that does not exist, with the nearest ones that do."""
+def unknown(
+    name: str, known: Sequence[str], section: str = "", command: str = "reconstruct"
+) -> ConfigError:
+    """The error for a key that does not exist, with the nearest ones that do.
+
+    Args:
+        name: what was written.
+        known: what could have been.
+        section: that both are in.
+        command: whose ``--help`` has them.
+    """
     prefix = f"{section}." if section else ""
     near = [prefix + other for other in get_close_matches(name, known, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     return ConfigError(
-        f"unknown option {prefix}{name}; {hint} (bayes-splat reconstruct --help explains all)"
+        f"unknown option {prefix}{name}; {hint} (bayes-splat {command} --help explains all)"
     )
 
 

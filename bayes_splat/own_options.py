@@ -4,18 +4,20 @@ from collections.abc import Sequence
 
 from omegaconf import OmegaConf
 
+from bayes_splat.config import GROUPS, RunConfig
 from bayes_splat.errors import ConfigError
-from bayes_splat.options import Entry, Options, describe
+from bayes_splat.options import Entry, Options, describe, unknown
 
 
 def separate(
-    cls: type[Options], overrides: Sequence[str], example: str
+    cls: type[Options], overrides: Sequence[str], command: str, example: str
 ) -> tuple[dict[str, object], list[tuple[str, str]]]:
     """A command's own options, and all others.
 
     Args:
         cls: the command's own.
         overrides: ``key=value``; the last of equal keys wins.
+        command: its name.
         example: of an option of this command, for the error.
 
     Returns:
@@ -23,9 +25,11 @@ def separate(
         in their order.
 
     Raises:
-        ConfigError: there is no ``=``, or a value cannot be read.
+        ConfigError: there is no ``=``, a value cannot be read, or the key is no option of the
+            command and none of reconstruct. Keys with a section or an owner are not judged here.
     """
     entries = {entry.field: entry for entry in describe(cls)}
+    of_reconstruct = [*(entry.field for entry in describe(RunConfig)), *GROUPS]
     own: dict[str, object] = {}
     others: list[tuple[str, str]] = []
     for text in overrides:
@@ -34,6 +38,8 @@ def separate(
             raise ConfigError(f"{text!r} is not an option; write key=value, as in {example}")
         if key in entries:
             own[key] = _value(entries[key], key, value)
+        elif not {".", "/"} & set(key) and key not in of_reconstruct:
+            raise unknown(key, [*entries, *of_reconstruct], command=command)
         else:
             others.append((key, value))
     return own, others

@@ -74,7 +74,7 @@ def compose_thermalize(overrides: Sequence[str]) -> ThermalizePlan:
     Raises:
         ConfigError: an unknown key, sampler or value, or options that do not go together.
     """
-    own, others = separate(ThermalizeConfig, overrides, "steps=200")
+    own, others = separate(ThermalizeConfig, overrides, "thermalize", "steps=200")
     shared: list[str] = []
     single: list[tuple[str, str]] = []
     for key, value in others:

@@ -16,7 +16,10 @@ class Own(Options):
 
 def test_own_options_are_read_and_others_are_passed_on():
     own, others = separate(
-        Own, ["chains=2", "number = 3", "names=[a,7]", "folder=x=[y", "mala.step=1", "chains=4"], ""
+        Own,
+        ["chains=2", "number = 3", "names=[a,7]", "folder=x=[y", "mala.step=1", "chains=4"],
+        "some",
+        "",
     )
     assert own == {"number": 3, "names": ["a", "7"], "folder": "x=[y"}
     assert others == [("chains", "2"), ("mala.step", "1"), ("chains", "4")]
@@ -27,12 +30,12 @@ def test_own_options_are_read_and_others_are_passed_on():
     [("names=one", ["one"]), ("names=null", None), ("folder=null", None), ("number=null", None)],
 )
 def test_one_name_is_a_list_and_null_is_nothing(text, value):
-    own, _ = separate(Own, [text], "")
+    own, _ = separate(Own, [text], "some", "")
     assert list(own.values()) == [value]
 
 
 def test_the_last_of_equal_keys_wins():
-    assert separate(Own, ["number=1", "number=2"], "")[0] == {"number": 2}
+    assert separate(Own, ["number=1", "number=2"], "some", "")[0] == {"number": 2}
 
 
 @pytest.mark.parametrize(
@@ -44,4 +47,20 @@ def test_the_last_of_equal_keys_wins():
 )
 def test_what_cannot_be_read_is_an_error(text, sentence):
     with pytest.raises(ConfigError, match=sentence):
-        separate(Own, [text], "number=2")
+        separate(Own, [text], "some", "number=2")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("numbr=2", "did you mean number?"),
+        ("chain=2", "did you mean chains?"),
+        ("xxxxxx=2", "there are number, names, folder, scene,"),
+    ],
+)
+def test_what_neither_knows_is_answered_with_the_nearest_of_both(text, hint):
+    with pytest.raises(ConfigError) as caught:
+        separate(Own, [text], "some", "")
+    sentence = str(caught.value)
+    assert sentence.startswith(f"unknown option {text[:-2]}; {hint}")
+    assert sentence.endswith("(bayes-splat some --help explains all)")

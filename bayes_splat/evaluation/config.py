@@ -211,7 +211,7 @@ def _sorted(
     overrides: Sequence[str],
 ) -> tuple[dict[str, object], list[str], list[tuple[str, str]]]:
     """Options of evaluate, those for all methods, and those for one, with its owner."""
-    own, others = separate(EvaluateConfig, overrides, "chains=2")
+    own, others = separate(EvaluateConfig, overrides, "evaluate", "chains=2")
     shared: list[str] = []
     single: list[tuple[str, str]] = []
     for key, value in others:

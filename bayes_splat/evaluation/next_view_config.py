@@ -64,7 +64,7 @@ def compose_next_view(overrides: Sequence[str]) -> NextViewPlan:
     Raises:
         ConfigError: an unknown key or value, or options that do not go together.
     """
-    own, others = separate(NextViewConfig, overrides, "chains=2")
+    own, others = separate(NextViewConfig, overrides, "next-view", "chains=2")
     shared = []
     for key, value in others:
         text = f"{key}={value}"
