@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from bayes_splat.config import GROUPS, RunConfig, compose_config
 from bayes_splat.errors import ConfigError
 from bayes_splat.options import Options, build, option
-from bayes_splat.own_options import separate
+from bayes_splat.own_options import of_one, require_owners, separate
 
 _MANY = 1000
 
@@ -83,16 +83,16 @@ def compose_compare(overrides: Sequence[str]) -> tuple[CompareConfig, list[Plann
     single: list[tuple[str, str]] = []
     for key, value in others:
         text = f"{key}={value}"
-        section, dot, field = key.partition(".")
-        if section == "sampler":
+        if key.partition(".")[0] == "sampler":
             raise ConfigError(
                 f"{text} is for one run; write samplers=[mala,gibbs], and "
                 "mala.step_size=0.1 for an option of one of them"
             )
         if key in ("draws", "time_limit", "sampling_limit"):
             raise ConfigError(f"{text} does not go with compare; write seconds=<sampling of each>")
-        if dot and section in GROUPS["sampler"]:
-            single.append((section, f"sampler.{field}={value}"))
+        found = of_one(key, value, "sampler")
+        if found is not None:
+            single.append(found)
         else:
             shared.append(text)
     options = build(CompareConfig, own)
@@ -102,9 +102,7 @@ def compose_compare(overrides: Sequence[str]) -> tuple[CompareConfig, list[Plann
             raise ConfigError(f"{given} does not go with runs=: nothing is sampled")
         return options, []
     names = options.samplers or list(USUAL)
-    strange = [name for name, _ in single if name not in names]
-    if strange:
-        raise ConfigError(f"{strange[0]}.<option> is given but samplers is {names}")
+    require_owners(single, names, "sampler")
     return options, [_planned(name, options, shared, single) for name in names]
 
 

@@ -13,7 +13,7 @@ from bayes_splat.errors import ConfigError
 from bayes_splat.models.encoder.settings import EncoderConfig
 from bayes_splat.models.settings import PlaneSweepConfig
 from bayes_splat.options import Options, build, describe, option, unknown
-from bayes_splat.own_options import separate
+from bayes_splat.own_options import of_one, require_owners, separate
 
 DATA = "BAYES_SPLAT_DATA"
 """Environment variable that names the folder of scenes where ``data`` does not."""
@@ -118,23 +118,21 @@ def compose_evaluate_encoder(overrides: Sequence[str]) -> EvaluateEncoderPlan:
     single: list[tuple[str, str]] = []
     for key, value in others:
         text = f"{key}={value}"
-        section, dot, field = key.partition(".")
-        if section == "proposal":
+        found = of_one(key, value, "proposal")
+        if key.partition(".")[0] == "proposal":
             raise ConfigError(
                 f"{text} is for one run; write proposals=[encoder,plane_sweep], and "
                 "plane_sweep.window=5 for an option of one of them"
             )
         if key == "renderer":
             shared.append(text)
-        elif dot and section in GROUPS["proposal"]:
-            single.append((section, f"proposal.{field}={value}"))
+        elif found is not None:
+            single.append(found)
         else:
             own_names = [entry.field for entry in describe(EvaluateEncoderConfig)]
             raise unknown(key, [*own_names, "renderer"], command="evaluate-encoder")
     options = build(EvaluateEncoderConfig, own)
-    strange = [name for name, _ in single if name not in options.proposals]
-    if strange:
-        raise ConfigError(f"{strange[0]}.<option> is given but proposals is {options.proposals}")
+    require_owners(single, options.proposals, "proposal")
     renderer = compose_config(shared)[0].renderer.name
     proposals, told = {}, {}
     for name in options.proposals:

@@ -45,6 +45,36 @@ def separate(
     return own, others
 
 
+def of_one(key: str, value: str, group: str) -> tuple[str, str] | None:
+    """Whose option ``mala.step_size=0.1`` is, and how reconstruct writes it.
+
+    Args:
+        key, value: one of the others that ``separate`` returns.
+        group: the owner is one of its choices.
+
+    Returns:
+        The choice and the override; None where the key does not begin with a choice.
+    """
+    owner, dot, field = key.partition(".")
+    return (owner, f"{group}.{field}={value}") if dot and owner in GROUPS[group] else None
+
+
+def require_owners(single: Sequence[tuple[str, str]], names: Sequence[str], group: str) -> None:
+    """Refuse options of choices that do not run.
+
+    Args:
+        single: what ``of_one`` found.
+        names: the choices that run.
+        group: that they are of.
+
+    Raises:
+        ConfigError: naming the first.
+    """
+    for owner, _ in single:
+        if owner not in names:
+            raise ConfigError(f"{owner}.<option> is given but {group}s is {list(names)}")
+
+
 def _value(entry: Entry, key: str, text: str) -> object:
     """What is written, as YAML reads it; text that may hold anything as it is."""
     if entry.is_free_text and not (entry.is_optional and text == "null"):

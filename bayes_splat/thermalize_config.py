@@ -10,7 +10,7 @@ from bayes_splat.config import GROUPS, RunConfig, compose_config
 from bayes_splat.errors import ConfigError
 from bayes_splat.models.settings import MARKOV_PRIORS
 from bayes_splat.options import Options, build, option
-from bayes_splat.own_options import separate
+from bayes_splat.own_options import of_one, require_owners, separate
 from bayes_splat.sampler_config import Sampler, num_warmup
 
 _MANY = 1000
@@ -79,7 +79,7 @@ def compose_thermalize(overrides: Sequence[str]) -> ThermalizePlan:
     single: list[tuple[str, str]] = []
     for key, value in others:
         text = f"{key}={value}"
-        section, dot, field = key.partition(".")
+        section = key.partition(".")[0]
         if section in NOT_HERE:
             hint = (
                 "write samplers=[mala,gibbs], and mala.step_size=0.1 for an option of one of them"
@@ -87,15 +87,14 @@ def compose_thermalize(overrides: Sequence[str]) -> ThermalizePlan:
                 else "write steps=<number> or seconds=<number> for the budget"
             )
             raise ConfigError(f"{text} does not go with thermalize; {hint}")
-        if dot and section in GROUPS["sampler"]:
-            single.append((section, f"sampler.{field}={value}"))
+        found = of_one(key, value, "sampler")
+        if found is not None:
+            single.append(found)
         else:
             shared.append(text)
     options = build(ThermalizeConfig, own)
     names = options.samplers or list(GROUPS["sampler"])
-    strange = [name for name, _ in single if name not in names]
-    if strange:
-        raise ConfigError(f"{strange[0]}.<option> is given but samplers is {names}")
+    require_owners(single, names, "sampler")
     shared = [*shared, f"resolution={options.resolution}"]
     run, tree = compose_config(shared)
     if run.model.prior in MARKOV_PRIORS:

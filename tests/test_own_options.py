@@ -4,7 +4,7 @@ import pytest
 
 from bayes_splat.errors import ConfigError
 from bayes_splat.options import Options, option
-from bayes_splat.own_options import separate
+from bayes_splat.own_options import of_one, require_owners, separate
 
 
 @dataclass(kw_only=True)
@@ -64,3 +64,16 @@ def test_what_neither_knows_is_answered_with_the_nearest_of_both(text, hint):
     sentence = str(caught.value)
     assert sentence.startswith(f"unknown option {text[:-2]}; {hint}")
     assert sentence.endswith("(bayes-splat some --help explains all)")
+
+
+def test_options_of_one_sampler_are_told_from_those_of_all():
+    assert of_one("mala.step_size", "0.1", "sampler") == ("mala", "sampler.step_size=0.1")
+    assert of_one("model.prior", "uniform", "sampler") is None
+    assert of_one("mala", "0.1", "sampler") is None
+
+
+def test_options_of_what_does_not_run_are_refused():
+    single = [("mala", "sampler.step_size=0.1"), ("sgld", "sampler.step_size=0.1")]
+    require_owners(single, ["sgld", "mala"], "sampler")
+    with pytest.raises(ConfigError, match=r"^sgld\.<option> is given but samplers is \['mala'\]$"):
+        require_owners(single, ["mala"], "sampler")

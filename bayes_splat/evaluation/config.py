@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bayes_splat.config import GROUPS, RunConfig, compose_config
 from bayes_splat.errors import ConfigError
 from bayes_splat.options import Options, build, option
-from bayes_splat.own_options import separate
+from bayes_splat.own_options import of_one, separate
 
 _MANY = 10_000
 
@@ -217,16 +217,16 @@ def _sorted(
     for key, value in others:
         text = f"{key}={value}"
         owner, slash, rest = key.partition("/")
-        section, dot, field = key.partition(".")
+        found = of_one(key, value, "sampler")
         if slash:
             single.append((owner, f"{rest}={value}"))
-        elif key in NOT_HERE or section == "sampler":
+        elif key in NOT_HERE or key.partition(".")[0] == "sampler":
             raise ConfigError(
                 f"{text} does not go with evaluate; write methods=[mala,gibbs], mala.step_size=0.1 "
                 "for an option of one sampler, and out=<folder>"
             )
-        elif dot and section in GROUPS["sampler"]:
-            single.append((f".{section}", f"sampler.{field}={value}"))
+        elif found is not None:
+            single.append((f".{found[0]}", found[1]))
         else:
             shared.append(text)
     return own, shared, single
