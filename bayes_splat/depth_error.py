@@ -78,7 +78,7 @@ def proposal_spread(
     found = [
         seen(*model.render(depth[[row]], opacity[[row]], cameras)[1:]) for row in range(_NUMBER)
     ]
-    return np.nan_to_num(mixtures.spread(np.concatenate(found)))
+    return np.asarray(np.nan_to_num(mixtures.spread(np.concatenate(found))))
 
 
 def seen(
