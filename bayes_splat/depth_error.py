@@ -35,16 +35,21 @@ _NUMBER = 16
 
 
 def around(
+    model: SplatModel,
+    depths: Float[np.ndarray, "*draw view height width"],
     spread: Float[np.ndarray, "view height width"],
     of_proposal: Float[np.ndarray, "view height width"],
-) -> Float[np.ndarray, "view height width"]:
-    """Standard deviation around every draw but for the width of a bucket, scene units.
+) -> Float[np.ndarray, "*draw view height width"]:
+    """Standard deviation around rendered depths, scene units: all three terms.
 
     Args:
+        model: whose buckets they are.
+        depths: of every draw, or their mean.
         spread: standard deviation of the rendered depth over draws of the posterior.
         of_proposal: from :func:`proposal_spread`.
     """
-    return np.asarray(np.hypot(DRAWS * spread, PROPOSAL * of_proposal))
+    error = np.hypot(DRAWS * spread, PROPOSAL * of_proposal)
+    return np.asarray(np.hypot(bucket_std(model, depths), error), dtype=depths.dtype)
 
 
 def bucket_std(

@@ -124,9 +124,9 @@ def predict(
 def _with_depth_error(maps: Prediction, model: SplatModel, cameras: Cameras) -> Prediction:
     """The maps with what depths are wrong by: the draws' own spread, and the error around each."""
     spread = maps.depth_epistemic_std
-    error = depth_error.around(spread, depth_error.proposal_spread(model, cameras))
-    bucket = depth_error.bucket_std(model, maps.depth_mean)
-    return maps._replace(depth_std=np.sqrt(spread**2 + error**2 + bucket**2))
+    of_proposal = depth_error.proposal_spread(model, cameras)
+    error = depth_error.around(model, maps.depth_mean, spread, of_proposal)
+    return maps._replace(depth_std=np.hypot(spread, error))
 
 
 def local_noise(

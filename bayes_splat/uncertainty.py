@@ -129,6 +129,7 @@ class PredictionAccumulator:
         shape = self._color.mean.shape
         aleatoric = self._noise_variance.filled_mean().sqrt().expand(shape)
         epistemic = self._color.std()
+        depth_spread = _numpy(self._depth.std())
         has_truth = self._log_density is not None
         return Prediction(
             mean=_numpy(self._color.filled_mean()),
@@ -136,8 +137,8 @@ class PredictionAccumulator:
             aleatoric_std=_numpy(aleatoric),
             std=_numpy(torch.hypot(epistemic, aleatoric)),
             depth_mean=_numpy(self._depth.filled_mean()),
-            depth_epistemic_std=_numpy(self._depth.std()),
-            depth_std=_numpy(self._depth.std()),
+            depth_epistemic_std=depth_spread,
+            depth_std=depth_spread,
             alpha_mean=_numpy(self._alpha.filled_mean()),
             quantiles=_numpy(
                 mixture_quantiles(

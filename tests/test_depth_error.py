@@ -16,10 +16,14 @@ def sure_of(model, bucket):
 
 
 def test_both_spreads_add_up_in_squares():
-    spread, of_proposal = np.random.default_rng(0).random((2, 2, 3, 4))
-    found = depth_error.around(spread, of_proposal)
+    """Those of draws and of the proposal; and the width of the bucket."""
+    model = tiny_model()
+    depths, spread, of_proposal = 1.0 + np.random.default_rng(0).random((3, 2, 3, 4))
+    found = depth_error.around(model, depths, spread, of_proposal)
     wanted = (depth_error.DRAWS * spread) ** 2 + (depth_error.PROPOSAL * of_proposal) ** 2
-    np.testing.assert_allclose(found**2, wanted, rtol=1e-12)
+    bucket = depth_error.bucket_std(model, depths)
+    np.testing.assert_allclose(found**2, wanted + bucket**2, rtol=1e-12)
+    assert (bucket > 0).all()
 
 
 def test_a_depth_anywhere_in_its_bucket():

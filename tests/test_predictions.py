@@ -186,9 +186,9 @@ def test_depths_are_wrong_by_more_than_draws_differ(model, draws):
     np.testing.assert_array_equal(plain.depth_std, plain.depth_epistemic_std)
     np.testing.assert_array_equal(maps.depth_epistemic_std, plain.depth_std)
     of_proposal = depth_error.proposal_spread(model, model.views.cameras)
-    around = depth_error.around(plain.depth_std, of_proposal)
     bucket = depth_error.bucket_std(model, plain.depth_mean)
-    wanted = plain.depth_std**2 + around**2 + bucket**2
+    of_both = (depth_error.DRAWS * plain.depth_std) ** 2 + (depth_error.PROPOSAL * of_proposal) ** 2
+    wanted = plain.depth_std**2 + of_both + bucket**2
     np.testing.assert_allclose(maps.depth_std**2, wanted, rtol=1e-9)
     known = np.isfinite(plain.depth_std)
     assert known.any()

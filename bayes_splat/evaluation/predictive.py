@@ -118,8 +118,7 @@ def predict(
     depth_stds = depth_error.bucket_std(model, depths)
     if discrepancy is not None:
         of_proposal = depth_error.proposal_spread(model, cameras, without_view)
-        error = depth_error.around(mixtures.spread(depths), of_proposal)
-        depth_stds = np.hypot(depth_stds, error).astype(depths.dtype)
+        depth_stds = depth_error.around(model, depths, mixtures.spread(depths), of_proposal)
     return Predictive(
         means=colors,
         stds=stds,
