@@ -1,14 +1,14 @@
-"""A Gaussian for every pixel of the photographs, with the pixel's own colour and size.
+"""A Gaussian for every pixel of the photographs, with a colour and a size that are the pixel's.
 
 Prior and likelihood then do not depend on who proposed the depths: only starts and moves do.
 """
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from bayes_splat import geometry, harmonics
+from bayes_splat import geometry
+from bayes_splat.models.photograph_colors import photograph_colors
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.types import Views
 
@@ -19,6 +19,7 @@ def pixel_gaussians(
     offsets: Float[Tensor, "gaussian bucket"],
     opacities: Float[Tensor, " gaussian"],
     footprint: float,
+    sharpening: int,
 ) -> DepthProposal:
     """The proposal with these depths on the rays through the pixels' centres.
 
@@ -26,6 +27,7 @@ def pixel_gaussians(
         views: their photographs give the colours, their near and far the range.
         probabilities, offsets, opacities: see ``DepthProposal``; pixels over (view, height, width).
         footprint: standard deviation of a Gaussian, pixels of its view.
+        sharpening: of the colours, see ``photograph_colors``.
     """
     cameras = views.cameras
     num_pixels = cameras.image_shape[0] * cameras.image_shape[1]
@@ -46,6 +48,6 @@ def pixel_gaussians(
         footprints=per_pixel(footprint / focal)[:, None].expand(-1, 3),
         rotations=identity.expand(len(probabilities), 4),
         opacities=opacities,
-        harmonics=harmonics.from_colors(rearrange(views.images, "view c h w -> (view h w) c")),
+        harmonics=photograph_colors(views, footprint, sharpening),
         cameras=cameras,
     )

@@ -246,6 +246,7 @@ def _as_proposal(
         offsets=(planes * inside).sum(-1) / phi.clamp_min(1e-30),
         opacities=_confidence(phi) * config.opacity,
         footprint=config.footprint,
+        sharpening=config.sharpening,
     )
 
 

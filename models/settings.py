@@ -41,6 +41,13 @@ class PlaneSweepConfig(Options):
         0.05, "probability that a pixel is hidden in the other view", above=0, below=1
     )
     footprint: float = option(0.4, "standard deviation of a Gaussian, pixels of its view", above=0)
+    sharpening: int = option(
+        2,
+        "iterations that sharpen colours until blurred by their footprints they are those of the "
+        "photograph; 0: the pixels' own colours",
+        at_least=0,
+        at_most=100,
+    )
     opacity: float = option(
         0.9, "starting opacity where the depth is certain", above=0, below=0.999
     )

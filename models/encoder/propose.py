@@ -19,12 +19,11 @@ length 1 over the ray's z. Harmonics go through ``official_harmonics``.
 from typing import Any, NamedTuple
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
-from bayes_splat import geometry, harmonics
+from bayes_splat import geometry
 from bayes_splat.errors import ConfigError
 from bayes_splat.models import devices
 from bayes_splat.models.encoder import border, checkpoints, official_harmonics
@@ -33,6 +32,7 @@ from bayes_splat.models.encoder.encoder import EncoderOutput, PixelSplatEncoder
 from bayes_splat.models.encoder.rays import Context
 from bayes_splat.models.encoder.rebin import rebin
 from bayes_splat.models.encoder.settings import EncoderConfig
+from bayes_splat.models.photograph_colors import photograph_colors
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.types import Gaussians, Views
 
@@ -134,7 +134,7 @@ def to_proposal(
         size = (config.footprint / focal).repeat_interleave(len(near) // len(views))
         identity = torch.tensor([1.0, 0.0, 0.0, 0.0]).to(size)
         shapes, turns = size[:, None].expand(-1, 3), identity.expand(len(size), 4)
-        colors = harmonics.from_colors(rearrange(views.images, "view c h w -> (view h w) c"))
+        colors = photograph_colors(views, config.footprint, config.sharpening)
     else:
         directions, shapes = answer.directions, answer.footprints
         turns, colors = answer.rotations, answer.harmonics

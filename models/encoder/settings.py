@@ -41,6 +41,13 @@ class EncoderConfig(Options):
         "with the appearance of photographs, standard deviation of a Gaussian, pixels of its view",
         above=0,
     )
+    sharpening: int = option(
+        2,
+        "with the appearance of photographs, iterations that sharpen colours until blurred by "
+        "their footprints they are those of the photograph; 0: the pixels' own colours",
+        at_least=0,
+        at_most=100,
+    )
     floor: float = option(
         0.001,
         "probability spread over all buckets, so that no depth is impossible",

@@ -100,6 +100,7 @@ def to_proposal(output: Output, views: Views, config: EncoderConfig) -> DepthPro
         offsets=_towards_the_mean(probabilities, offsets),
         opacities=output.opacities.flatten().sigmoid().clamp(*_OPACITIES),
         footprint=config.footprint,
+        sharpening=config.sharpening,
     )
 
 

@@ -10,7 +10,7 @@ def test_every_pixel_has_its_ray_colour_and_size():
     views = helpers_small_encoder.scene()[:2]
     size = 2 * 16 * 24
     phi = torch.rand((size, 4), generator=torch.Generator().manual_seed(0))
-    made = pixel_gaussians(views, phi, phi, phi[:, 0], footprint=0.5)
+    made = pixel_gaussians(views, phi, phi, phi[:, 0], footprint=0.5, sharpening=0)
     view, row, column = 1, 3, 8
     index = (view * 16 + row) * 24 + column
     color = harmonics.from_colors(views.images[view, :, row, column][None])
