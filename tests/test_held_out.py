@@ -57,6 +57,13 @@ def test_the_noise_becomes_a_strong_prior_of_the_same_model(model, learned):
     assert float(draws.std()) < 0.05 * learned.noise_scale
 
 
+def test_pixels_that_err_together_count_as_fewer(model, learned, monkeypatch):
+    monkeypatch.setattr(held_out, "TOGETHER", 1.0)
+    alone = held_out.learn(model, seed=1)
+    assert learned.noise_scale**2 == pytest.approx(2.0 * alone.noise_scale**2)
+    assert learned.discrepancy == alone.discrepancy, "new views err as they do"
+
+
 def test_error_bars_are_learned_too(learned):
     """Of the size of the residuals of held-out views, and all terms as they should be."""
     assert all(coefficient >= 0.0 for coefficient in learned.discrepancy.coefficients)

@@ -74,7 +74,7 @@ def test_pixels_keep_their_places():
     assert torch.equal(colors[(16 + 3) * 24 + 8], wanted[0])
 
 
-def test_own_pictures_are_nearer_to_the_photographs_than_with_the_pixels_own_colours():
+def test_own_pictures_are_nearer_to_the_photographs_than_with_own_colours():
     """Rendered by the rasteriser, whose footprint and low pass the blur has to have."""
     views = helpers_small_encoder.scene()[:1]
     size, chains = math.prod(views.cameras.image_shape), 32

@@ -7,6 +7,7 @@ from torch import Tensor
 from bayes_splat import geometry
 from bayes_splat.errors import ModelError
 from bayes_splat.models import plane_sweep
+from bayes_splat.models.photograph_colors import photograph_colors
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.models.settings import PlaneSweepConfig
 from bayes_splat.scenes.procedural import procedural_scene
@@ -95,8 +96,14 @@ def test_proposal_is_well_formed(proposal, views):
     assert ((proposal.offsets >= 0) & (proposal.offsets <= 1)).all()
     assert ((proposal.opacities > 0) & (proposal.opacities <= 0.9)).all()
     assert proposal.near.dtype == proposal.far.dtype == torch.float64
+    assert torch.equal(proposal.harmonics, photograph_colors(context, 0.4, 2))
+
+
+def test_colours_are_those_of_the_pixels_if_they_are_not_sharpened(views):
+    context = views[:2]
+    plain = plane_sweep.propose(context, PlaneSweepConfig(sharpening=0))
     colors = context.images.movedim(1, -1).reshape(-1, 3)
-    shown = 0.5 + 0.28209479 * proposal.harmonics[..., 0]
+    shown = 0.5 + 0.28209479 * plain.harmonics[..., 0]
     assert shown == pytest.approx(colors, abs=1e-5)
 
 

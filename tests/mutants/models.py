@@ -8,6 +8,7 @@ PRIORS = "tests/models/test_priors.py::"
 OFFSETS = "tests/models/test_bucket_offsets.py::"
 OPACITY = "tests/models/test_opacity_gibbs.py::"
 SPLATS = "tests/models/test_splat_model.py::"
+COLORS = "tests/models/test_photograph_colors.py::"
 
 MUTANTS = [
     Mutant(
@@ -308,5 +309,29 @@ MUTANTS = [
         "relative = _shift_patches(smoothness, relative, coins, side)",
         "pass",
         ("tests/models/test_smoothness.py::test_strong_fields_forget_their_start",),
+    ),
+    Mutant(
+        "colours are blurred where they should be sharpened",
+        "models/photograph_colors.py",
+        "(sharp + images - blurred(sharp, variance))",
+        "(sharp - images + blurred(sharp, variance))",
+        (COLORS + "test_blurred_sharp_images_come_near_the_photograph_iteration_by_iteration",),
+    ),
+    Mutant(
+        "colours are sharpened without the renderer's low pass",
+        "models/photograph_colors.py",
+        "variance = footprint**2 + RenderSettings().low_pass",
+        "variance = footprint**2",
+        (
+            COLORS
+            + "test_own_pictures_are_nearer_to_the_photographs_than_with_the_pixels_own_colours",
+        ),
+    ),
+    Mutant(
+        "sharpened colours leave [0, 1]",
+        "models/photograph_colors.py",
+        ".clamp(0.0, 1.0)",
+        "",
+        (COLORS + "test_sharp_images_are_images",),
     ),
 ]

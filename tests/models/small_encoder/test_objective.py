@@ -20,7 +20,8 @@ def views():
 
 
 def proposal(output, views):
-    return small.to_proposal(output, views, EncoderConfig(floor=0.0))
+    """As training has it: every pixel with its own colour."""
+    return small.to_proposal(output, views, EncoderConfig(floor=0.0, sharpening=0))
 
 
 def test_nll_is_that_of_the_proposal(views):

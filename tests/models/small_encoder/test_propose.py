@@ -6,6 +6,7 @@ import torch
 from bayes_splat.errors import ConfigError, ModelError
 from bayes_splat.models import plane_sweep
 from bayes_splat.models.encoder.settings import EncoderConfig
+from bayes_splat.models.photograph_colors import photograph_colors
 from bayes_splat.models.small_encoder import propose as small
 from tests import helpers_scenes, helpers_small_encoder
 
@@ -110,3 +111,9 @@ def test_views_that_see_nothing_in_common_are_refused(views):
     apart = replace(views[:2], cameras=replace(views.cameras, extrinsics=poses)[:2])
     with pytest.raises(ModelError, match="shares only 0% of its rays"):
         small.encode(apart, helpers_small_encoder.tiny_encoder())
+
+
+@pytest.mark.parametrize("times", [0, 3])
+def test_colours_are_sharpened_as_often_as_the_options_say(views, output, times):
+    made = small.to_proposal(output, views, EncoderConfig(sharpening=times))
+    assert torch.equal(made.harmonics, photograph_colors(views, 0.4, times))
