@@ -322,10 +322,7 @@ MUTANTS = [
         "models/photograph_colors.py",
         "variance = footprint**2 + RenderSettings().low_pass",
         "variance = footprint**2",
-        (
-            COLORS
-            + "test_own_pictures_are_nearer_to_the_photographs_than_with_the_pixels_own_colours",
-        ),
+        (COLORS + "test_own_pictures_are_nearer_to_the_photographs_than_with_own_colours",),
     ),
     Mutant(
         "sharpened colours leave [0, 1]",
