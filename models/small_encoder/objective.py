@@ -92,7 +92,7 @@ def gaussians(output: Output, context: Views, footprint: float) -> Gaussians:
         offsets=rows[1].detach(),
         opacities=output.opacities.float().flatten().sigmoid(),
         footprint=footprint,
-        sharpening=0,  # the loss of pixelSplat has the pixels' own colours
+        sharpening=0,  # the shipped weights were trained with the pixels' own colours
     )
     depth = geometry.relative_disparity_to_depth(
         relative, proposal.near.float(), proposal.far.float()
