@@ -32,7 +32,7 @@ from bayes_splat.models.encoder.encoder import EncoderOutput, PixelSplatEncoder
 from bayes_splat.models.encoder.rays import Context
 from bayes_splat.models.encoder.rebin import rebin
 from bayes_splat.models.encoder.settings import EncoderConfig
-from bayes_splat.models.photograph_colors import photograph_colors
+from bayes_splat.models.pixel_gaussians import Appearance, appearance
 from bayes_splat.models.proposal import DepthProposal
 from bayes_splat.types import Gaussians, Views
 
@@ -117,7 +117,6 @@ def to_proposal(
     cameras = views.cameras
     near, far = answer.near, answer.far
     probabilities, offsets = answer.pdf, answer.offset
-    is_photograph = config.appearance == "photograph"
     origins, directions = (part.reshape(-1, 3) for part in geometry.camera_rays(cameras))
     if config.range == "scene":
         num_pixels = cameras.image_shape[0] * cameras.image_shape[1]
@@ -129,15 +128,11 @@ def to_proposal(
         )
         near, far = wanted
     floor = config.floor / probabilities.shape[-1]
-    if is_photograph:
-        focal = 0.5 * (cameras.intrinsics[:, 0, 0] + cameras.intrinsics[:, 1, 1])
-        size = (config.footprint / focal).repeat_interleave(len(near) // len(views))
-        identity = torch.tensor([1.0, 0.0, 0.0, 0.0]).to(size)
-        shapes, turns = size[:, None].expand(-1, 3), identity.expand(len(size), 4)
-        colors = photograph_colors(views, config.footprint, config.sharpening)
+    if config.appearance == "photograph":
+        looks = appearance(views, config.footprint, config.sharpening)
     else:
-        directions, shapes = answer.directions, answer.footprints
-        turns, colors = answer.rotations, answer.harmonics
+        directions = answer.directions
+        looks = Appearance(answer.footprints, answer.rotations, answer.harmonics)
     return DepthProposal(
         origins=origins,
         directions=directions,
@@ -145,11 +140,9 @@ def to_proposal(
         far=far,
         probabilities=(1.0 - config.floor) * probabilities + floor,
         offsets=offsets,
-        footprints=shapes,
-        rotations=turns,
         opacities=coverage(answer.pdf, encoder.sizes.gaussians_per_pixel).clamp(*_OPACITIES),
-        harmonics=colors,
         cameras=cameras,
+        **looks._asdict(),
     )
 
 
