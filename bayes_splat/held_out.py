@@ -4,9 +4,10 @@ Each context view is predicted from the others by a short run of the default sam
 (``models.cross_views``). Its residuals give
 
 - the noise of the likelihood: the scale of the differences that pictures from other views have,
-  with the tenth of largest ones trimmed, and larger than they are because neighbouring pixels are
-  wrong together (``TOGETHER``). A noise scale that fits the Gaussians' own photographs, where every
-  pixel has a Gaussian of its own colour, is too small: the posterior is then too sure, and cold;
+  with the tenth of largest ones trimmed, and larger than they are by as much as neighbouring pixels
+  are wrong together (``bayes_splat.residuals``). A noise scale that fits the Gaussians' own
+  photographs, where every pixel has a Gaussian of its own colour, is too small: the posterior is
+  then too sure, and cold;
 - the discrepancy of pictures of new views (``bayes_splat.discrepancy``).
 
 The noise enters as a strong prior of ``noise_scale``, so the model stays a model: empirical Bayes.
@@ -20,13 +21,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
 
-from bayes_splat import discrepancy
+from bayes_splat import discrepancy, residuals
 from bayes_splat.discrepancy import Discrepancy, Pictures
 from bayes_splat.errors import ModelError
 from bayes_splat.inference import sample_posterior
-from bayes_splat.models import cross_views
+from bayes_splat.models import blocks, cross_views
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.sampler_config import GibbsConfig
 
@@ -36,19 +36,6 @@ WARMUP, DRAWS, CHAINS = 20, 20, 2
 STRENGTH = 10.0
 """The learned noise counts as much as so many times the context photographs."""
 
-TOGETHER = 2.0
-"""How many pixels the likelihood takes as one: the variance of their noise is multiplied by it.
-
-Residuals of held-out views go together (their correlation between neighbours was 0.55 to 0.78 on
-photographs), and a likelihood of independent pixels then takes them for more news than they are: a
-power of it, 1 / TOGETHER, is in its place (Gruenwald and van Ommen 2017, "Inconsistency of Bayesian
-inference for misspecified linear models", Bayesian Analysis 12(4); Pauli, Racugno and Ventura 2011,
-"Bayesian composite marginal likelihoods", Statistica Sinica 21). More mixes better, less shows
-sharper pictures sooner: docs/uncertainty.md."""
-
-_TRIMMED = 0.1
-_KEPT_VARIANCE = 0.6228
-"""Variance of a standard Normal without the tenth that is farthest out."""
 _SEEN = 0.5
 """Less light than this gets through where a pixel counts as seen from other views."""
 
@@ -59,11 +46,14 @@ class HeldOut(NamedTuple):
     Attributes:
         model: with the noise prior in place.
         noise_scale: of that prior, colour units.
+        together: how many pixels the likelihood takes as one: the variance of the noise is so many
+            times that of single residuals (``residuals.design_effect``).
         discrepancy: of pictures of new views.
     """
 
     model: SplatModel
     noise_scale: float
+    together: float
     discrepancy: Discrepancy
 
 
@@ -94,31 +84,29 @@ def learn(
         photographs.append(cross_views.photograph(part).double().numpy())
     pictures = Pictures(*(np.stack(parts) for parts in zip(*found, strict=True)))
     observed = np.stack(photographs)
-    residual_scale = trimmed_scale(observed - pictures.mean, pictures.through < _SEEN)
-    noise_scale = math.sqrt(TOGETHER) * residual_scale
+    wrong_by, is_seen = observed - pictures.mean, pictures.through < _SEEN
+    together = residuals.design_effect(wrong_by, is_seen, _falloff_variance(model))
+    noise_scale = math.sqrt(together) * residuals.trimmed_scale(wrong_by, is_seen)
     concentration = 0.5 * STRENGTH * 3.0 * model.num_pixels
     prior = [concentration, concentration * noise_scale**2]
     return HeldOut(
         model=replace(model, config=replace(model.config, noise_prior=prior)),
         noise_scale=noise_scale,
+        together=together,
         discrepancy=discrepancy.fit(pictures, observed),
     )
 
 
-def trimmed_scale(
-    residuals: Float[np.ndarray, "view height width 3"],
-    is_seen: Bool[np.ndarray, "view height width"],
-) -> float:
-    """Standard deviation of Normal residuals, whatever a tenth of them are.
-
-    Args:
-        residuals: colour units.
-        is_seen: pixels that count; all do where none is.
-    """
-    chosen = residuals[is_seen] if is_seen.any() else residuals
-    squares = np.sort(np.square(chosen).reshape(-1))
-    kept = squares[: max(1, int((1.0 - _TRIMMED) * squares.size))]
-    return float(np.sqrt(max(kept.mean(), 1e-8) / _KEPT_VARIANCE))
+def _falloff_variance(model: SplatModel) -> float:
+    """Of the Gaussians in their own views, pixels^2, low pass included; that in the middle."""
+    proposal = model.proposal
+    focal = proposal.cameras.intrinsics[:, :2, :2].diagonal(dim1=1, dim2=2).mean(1)
+    each = len(proposal) // len(proposal.cameras)
+    sizes = proposal.footprints.square().mean(1) * focal.square().repeat_interleave(each)
+    return (
+        float(sizes.median())
+        + blocks.falloff_settings(model, "what is learned from held-out views").low_pass
+    )
 
 
 @torch.no_grad()

@@ -328,6 +328,7 @@ def _learned(learned: HeldOut | None) -> dict[str, Any] | None:
     found = learned.discrepancy
     return {
         "noise_scale": learned.noise_scale,
+        "together": learned.together,
         **dict(zip(TERMS, found.coefficients, strict=True)),
         "color_variance": found.color_variance,
         "typical": found.typical,

@@ -58,6 +58,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "process_memory",
         "proposal_figures",
         "report",
+        "residuals",
         "results",
         "saved_runs",
         "site_table",

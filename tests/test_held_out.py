@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from bayes_splat import held_out, inference
+from bayes_splat import held_out, inference, residuals
 from bayes_splat.errors import ModelError
 from bayes_splat.models import assembly, plane_sweep
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.samplers.sampling import Draws
 from bayes_splat.scenes.synthetic import demo_scene
-from tests.helpers_scenes import LIMIT
 
 
 def make(reverse: bool = False, **options: object) -> SplatModel:
@@ -58,10 +57,21 @@ def test_the_noise_becomes_a_strong_prior_of_the_same_model(model, learned):
 
 
 def test_pixels_that_err_together_count_as_fewer(model, learned, monkeypatch):
-    monkeypatch.setattr(held_out, "TOGETHER", 1.0)
-    alone = held_out.learn(model, seed=1)
-    assert learned.noise_scale**2 == pytest.approx(2.0 * alone.noise_scale**2)
-    assert learned.discrepancy == alone.discrepancy, "new views err as they do"
+    """By as much as the scores of Gaussians vary, whose falloff has the variance 0.4^2 + 0.3."""
+    variances: list[float] = []
+
+    def three(wrong_by, is_seen, variance) -> float:
+        variances.append(variance)
+        return 3.0
+
+    monkeypatch.setattr(residuals, "design_effect", three)
+    other = held_out.learn(model, seed=1)
+    assert variances == [pytest.approx(0.46, rel=1e-5)]
+    assert other.together == 3.0
+    assert 1.0 <= learned.together < 4.0 * np.pi * 0.46
+    single, same = (found.noise_scale**2 / found.together for found in (learned, other))
+    assert single == pytest.approx(same)
+    assert learned.discrepancy == other.discrepancy, "new views err as they do"
 
 
 def test_error_bars_are_learned_too(learned):
@@ -105,31 +115,6 @@ def test_noisier_photographs_teach_more_noise(model, learned):
     noisy = images + 0.1 * torch.randn(images.shape, generator=generator)
     more = held_out.learn(replace(model, views=replace(model.views, images=noisy)), seed=1)
     assert more.noise_scale > np.hypot(learned.noise_scale, 0.07)
-
-
-# ----- the scale of residuals -----
-
-
-def test_the_trimmed_scale_of_normal_residuals_is_their_own():
-    residuals = 0.04 * np.random.default_rng(0).standard_normal((2, 40, 50, 3))
-    everywhere = np.ones((2, 40, 50), dtype=bool)
-    found = held_out.trimmed_scale(residuals, everywhere)
-    assert found == pytest.approx(0.04, rel=LIMIT * 1.5 / np.sqrt(2 * residuals.size))
-    spoilt = residuals.copy()
-    spoilt[:, ::15, :, :] = 0.8
-    assert spoilt.std() > 0.15
-    assert held_out.trimmed_scale(spoilt, everywhere) == pytest.approx(0.04, rel=0.25)
-
-
-def test_only_pixels_that_are_seen_count():
-    residuals = np.full((1, 4, 5, 3), 0.9)
-    residuals[0, :, :3] = 0.01
-    is_seen = np.zeros((1, 4, 5), dtype=bool)
-    is_seen[0, :, :3] = True
-    assert held_out.trimmed_scale(residuals, is_seen) < 0.02
-    nowhere = np.zeros_like(is_seen)
-    assert held_out.trimmed_scale(residuals, nowhere) > 0.3, "then all do"
-    assert held_out.trimmed_scale(0.0 * residuals, is_seen) > 0.0
 
 
 # ----- what goes wrong -----

@@ -7,6 +7,8 @@ CROSS = "tests/models/test_cross_views.py::"
 DEPTH_ERROR = "tests/test_depth_error.py::"
 DISCREPANCY = "tests/test_discrepancy.py::"
 HARMONICS = "tests/models/test_harmonics_gibbs.py::"
+RESIDUALS = "tests/test_residuals.py::"
+SCORES = RESIDUALS + "test_it_is_by_how_much_scores_vary_more_than_those_of_independent_pixels"
 
 MUTANTS = [
     Mutant(
@@ -95,5 +97,26 @@ MUTANTS = [
         "harmonics.double() - shift,",
         "harmonics.double(),",
         (HARMONICS + "test_a_background_shifts_the_problem_and_nothing_else",),
+    ),
+    Mutant(
+        "pixels that err together count one by one",
+        "bayes_splat/held_out.py",
+        "math.sqrt(together) * residuals",
+        "1.0 * residuals",
+        ("tests/test_held_out.py::test_pixels_that_err_together_count_as_fewer",),
+    ),
+    Mutant(
+        "of two pixels that err together one is forgotten",
+        "bayes_splat/residuals.py",
+        "total += 2.0 * weight",
+        "total += weight",
+        (SCORES,),
+    ),
+    Mutant(
+        "scores take the falloff for its square",
+        "bayes_splat/residuals.py",
+        "columns**2) / (4.0 * variance))",
+        "columns**2) / (2.0 * variance))",
+        (SCORES,),
     ),
 ]
