@@ -28,9 +28,8 @@ def render_settings(config: ModelConfig) -> RenderSettings:
 
     Colours over a background that is not black may be negative.
     """
-    if config.colors == "sampled" or config.background != "black":
-        return RenderSettings(least_color=-math.inf)
-    return RenderSettings()
+    is_linear = config.colors == "sampled" or config.background != "black"
+    return RenderSettings(threshold=config.cutoff, least_color=-math.inf if is_linear else 0.0)
 
 
 def prior_scales(d_sh: int, color_scale: float) -> Float[Tensor, " d_sh"]:

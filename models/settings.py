@@ -137,6 +137,13 @@ class ModelConfig(Options):
         "what is behind all Gaussians: the mean colour of the context photographs, or black",
         choices=("mean", "black"),
     )
+    cutoff: float = option(
+        0.02,
+        "falloff from its centre at which a Gaussian ends; viewers have 1/255. Earlier ends make "
+        "pictures and sweeps cheaper",
+        above=0,
+        at_most=0.1,
+    )
     colors: str = option(
         "fixed",
         "colours of the Gaussians: the proposal's (fixed), or Normal around them (sampled)",

@@ -97,7 +97,8 @@ class TileBlocks:
     @cached_property
     def sightlines(self) -> Sightlines:
         """What tells footprints."""
-        return Sightlines.of(self.model.proposal, self.model.views.cameras, RenderSettings())
+        settings = getattr(self.model.renderer, "settings", RenderSettings())
+        return Sightlines.of(self.model.proposal, self.model.views.cameras, settings)
 
     @cached_property
     def photographs(self) -> Float[Tensor, "*chain view height width 3"]:

@@ -37,3 +37,9 @@ def test_only_sampled_colors_are_rendered_without_a_clip():
     assert colors.render_settings(ModelConfig(background="black")).least_color == 0.0
     assert colors.render_settings(ModelConfig()).least_color == -math.inf
     assert colors.render_settings(ModelConfig(colors="sampled")).least_color == -math.inf
+
+
+def test_gaussians_end_where_the_model_says():
+    for background in ("mean", "black"):
+        config = ModelConfig(background=background, cutoff=0.07)
+        assert colors.render_settings(config).threshold == 0.07
