@@ -66,6 +66,11 @@ def coordinates(model: SplatModel) -> Coordinates:
     )
 
 
+def row(position: Position, chain: int) -> Position:
+    """One chain of a position, [1, ...]."""
+    return {site: value[chain : chain + 1] for site, value in position.items()}
+
+
 def falloff_settings(model: SplatModel, block: str) -> RenderSettings:
     """How the model renders, for blocks that need a footprint that no opacity changes.
 

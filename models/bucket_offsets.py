@@ -8,14 +8,14 @@ of bucket are left to local moves without gradients.
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from bayes_splat.models import logistic
-from bayes_splat.models.blocks import Position
+from bayes_splat.models.blocks import Position, row
 
 _EDGE = 1e-9
 """Offsets keep this far from 0 and 1: rounding must not carry a depth over a bucket's edge."""
@@ -29,6 +29,13 @@ class JointTarget(Protocol):
     def potential_and_gradient(
         self, position: Position
     ) -> tuple[Float[Tensor, " chain"], Position]: ...
+
+
+@runtime_checkable
+class PerChain(Protocol):
+    """A joint target that is another one for every chain."""
+
+    def of_chain(self, chain: int) -> JointTarget: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ class BucketOffsets:
 
     def extract(self, position: Position) -> Position:
         """The offsets' coordinates."""
-        scaled = torch.sigmoid(position["depth"]) * self.num_buckets
+        scaled = logistic.sigmoid(position["depth"]) * self.num_buckets
         offset = (scaled - self.bucket(position)).clamp(_EDGE, 1.0 - _EDGE)
         return {"offset": torch.logit(offset)}
 
@@ -61,12 +68,12 @@ class BucketOffsets:
 
     def depth(self, offset: Tensor, bucket: Tensor) -> Tensor:
         """The unconstrained depth x of an unconstrained offset y in a bucket."""
-        inside = torch.sigmoid(offset).clamp(_EDGE, 1.0 - _EDGE)
+        inside = logistic.StretchedLogistic(1.0)(offset).clamp(_EDGE, 1.0 - _EDGE)
         return torch.logit((bucket + inside) / self.num_buckets)
 
     def bucket(self, position: Position) -> Tensor:
         """Bucket of every depth, as float64."""
-        scaled = torch.sigmoid(position["depth"]) * self.num_buckets
+        scaled = logistic.sigmoid(position["depth"]) * self.num_buckets
         return scaled.floor().clamp(0, self.num_buckets - 1)
 
 
@@ -76,6 +83,14 @@ class OffsetTarget:
 
     coordinates: BucketOffsets
     position: Position
+
+    def of_chain(self, chain: int) -> "OffsetTarget":
+        """The target of one chain alone."""
+        joint = self.coordinates.target
+        alone = joint.of_chain(chain) if isinstance(joint, PerChain) else joint
+        return OffsetTarget(
+            BucketOffsets(alone, self.coordinates.num_buckets), row(self.position, chain)
+        )
 
     @cached_property
     def _bucket(self) -> Tensor:

@@ -59,6 +59,11 @@ class DepthMoves:
         settings = blocks.falloff_settings(self.model, type(self).__name__)
         if self.model.is_markov:
             scanlines.check_neighbours_meet(settings)
+        if self.rounds < 1 or not 0.0 < self.fraction <= 1.0:
+            raise ValueError(
+                f"rounds is {self.rounds} and fraction {self.fraction}; rounds must be at least 1"
+                " and fraction above 0 and at most 1"
+            )
         if self.candidates not in CANDIDATES:
             raise ValueError(
                 f"candidates is {self.candidates!r}; choose one of {', '.join(CANDIDATES)}"

@@ -51,6 +51,11 @@ class OpacityGibbs:
 
     def __post_init__(self) -> None:
         blocks.falloff_settings(self.model, type(self).__name__)
+        if self.stride < 1 or not 0.0 < self.fraction <= 1.0:
+            raise ValueError(
+                f"stride is {self.stride} and fraction {self.fraction}; stride must be at least 1"
+                " and fraction above 0 and at most 1"
+            )
 
     def init(self, position: Position) -> None:
         """Nothing to tune."""
@@ -158,7 +163,7 @@ class OpacityGibbs:
         size = len(self.model.proposal)
         if self.fraction >= 1.0:
             return torch.zeros(len(generators), size, dtype=torch.bool)
-        return blocks.permutations(generators, size) >= round(self.fraction * size)
+        return blocks.permutations(generators, size) >= max(1, round(self.fraction * size))
 
 
 class _Sites(NamedTuple):

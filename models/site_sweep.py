@@ -51,8 +51,9 @@ class SiteSweep:
 
     Attributes:
         model: must render with the falloff cutoff.
-        jumps: share of the Gaussians that are offered a depth from the proposal; the others are
-            offered a step in disparity, 2^-5 to 2 buckets long, reflected at near and far.
+        jumps: of the Gaussians that are not offered a depth from the smooth prior, the share that
+            is offered one from the proposal; the others are offered a step in disparity, 2^-3 to 2
+            buckets long, reflected at near and far.
 
     Raises:
         ValueError: the model renders with another cutoff, or it is not known how; its

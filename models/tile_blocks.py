@@ -15,15 +15,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from bayes_splat.models import blocks, likelihood, smoothness, tile_sums
+from bayes_splat.models import blocks, likelihood, logistic, smoothness, tile_sums
 from bayes_splat.models import colors as model_colors
-from bayes_splat.models.blocks import Generators, Position
+from bayes_splat.models.blocks import Generators, Position, row
 from bayes_splat.models.bucket_offsets import BucketOffsets
 from bayes_splat.models.footprints import Sightlines
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.models.tile_activity import Activity
 from bayes_splat.models.tile_labels import TileLabels
-from bayes_splat.rendering.settings import RenderSettings
 
 SITES = ("depth", "offset", "opacity", "harmonics")
 
@@ -61,7 +60,9 @@ class TileBlocks:
         num_cells: steps of disparity between near and far; None: one a bucket.
 
     Raises:
-        ValueError: no such site, both coordinates of depth, or sizes that make no sense.
+        ValueError: no such site, both coordinates of depth, or sizes that make no sense; the model
+            renders with another cutoff, or its prior is Markov and ``depth`` moves (take
+            ``offset``).
     """
 
     model: SplatModel
@@ -80,6 +81,10 @@ class TileBlocks:
                 f"sites is {self.sites}; choose opacity, and one of depth and offset, and harmonics"
                 " where they are sampled, or some of these alone"
             )
+        blocks.falloff_settings(self.model, type(self).__name__)
+        if "depth" in self.sites:
+            # Offsets stay in their buckets, which are all that such a prior looks at.
+            blocks.refuse_markov(self.model, f"{type(self).__name__} with the site depth")
         if len(self.model.proposal) != self.model.num_pixels:
             raise ValueError(
                 f"blocks need one Gaussian a pixel, got {len(self.model.proposal)} Gaussians"
@@ -97,7 +102,7 @@ class TileBlocks:
     @cached_property
     def sightlines(self) -> Sightlines:
         """What tells footprints."""
-        settings = getattr(self.model.renderer, "settings", RenderSettings())
+        settings = blocks.falloff_settings(self.model, type(self).__name__)
         return Sightlines.of(self.model.proposal, self.model.views.cameras, settings)
 
     @cached_property
@@ -137,6 +142,10 @@ class TileTarget:
 
     parts: TileBlocks
     position: Position
+
+    def of_chain(self, chain: int) -> "TileTarget":
+        """The target of one chain alone, of photographs that all chains share."""
+        return TileTarget(self.parts, row(self.position, chain))
 
     def potential_energy(self, block: Position) -> Float[Tensor, " chain"]:
         """Minus the log density up to a constant that depends on the buckets only."""
@@ -181,7 +190,7 @@ class TileTarget:
         # Offsets hold the bucket; told from the held position, no rounding can change it.
         block = block if "depth" in block else {}
         depth = self.parts.insert(block, self.position)["depth"]
-        return (torch.sigmoid(depth) * self.num_cells).long().clamp(0, self.num_cells - 1)
+        return (logistic.sigmoid(depth) * self.num_cells).long().clamp(0, self.num_cells - 1)
 
     @property
     def num_cells(self) -> int:

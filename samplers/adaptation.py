@@ -29,6 +29,18 @@ _MOST_PROBES = 64
 """Of the Fisher information: the past that a running mean remembers."""
 
 
+def check_aim(target_acceptance_rate: float) -> None:
+    """Refuse an acceptance rate that no step size has.
+
+    Raises:
+        ValueError: it is not between 0 and 1.
+    """
+    if not 0.0 < target_acceptance_rate < 1.0:
+        raise ValueError(
+            f"target_acceptance_rate is {target_acceptance_rate}; it must be between 0 and 1"
+        )
+
+
 class DualAveraging(NamedTuple):
     """Step sizes that approach a given acceptance rate (Nesterov 2009; Hoffman & Gelman 2014).
 

@@ -81,6 +81,23 @@ class Kernel(Protocol):
 
 
 @runtime_checkable
+class PerChain(Protocol):
+    """A target that holds something of every chain, and can say what it is for one alone.
+
+    Kernels that move chains one after another ask for that: conditionals have it.
+    """
+
+    def of_chain(self, chain: int) -> Target:
+        """The target of positions [1, ...] of that chain."""
+        ...
+
+
+def of_chain(target: Target, chain: int) -> Target:
+    """The target of one chain alone; itself where it is the same for all of them."""
+    return target.of_chain(chain) if isinstance(target, PerChain) else target
+
+
+@runtime_checkable
 class Conditional(Protocol):
     """Part of a position, in coordinates of its own, with the rest held fixed.
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from bayes_splat.samplers import langevin, metropolis, positions
-from bayes_splat.samplers.adaptation import DualAveraging, FisherDiagonal
+from bayes_splat.samplers.adaptation import DualAveraging, FisherDiagonal, check_aim
 from bayes_splat.samplers.base import (
     BlockEnergies,
     EnergyReport,
@@ -107,6 +107,7 @@ class BlockMALA:
     adapt_preconditioner: bool = False
 
     def __post_init__(self) -> None:
+        check_aim(self.target_acceptance_rate)
         if self.num_moves < 1:
             raise ValueError(f"num_moves must be at least 1, got {self.num_moves}")
 
@@ -134,6 +135,11 @@ class BlockMALA:
         inverse_mass = self.preconditioner
         if fisher is not None and fisher.num_probes > 0:
             inverse_mass = fisher.preconditioner()
+        if not isinstance(self.target, PartitionedTarget):
+            raise ValueError(
+                f"BlockMALA needs a target that can be cut into blocks (a PartitionedTarget), and"
+                f" {type(self.target).__name__} cannot; take MALA, or models.tile_blocks.TileBlocks"
+            )
         partition = self.target.draw_partition(generators)
         walk = _Walk.start(partition, position, inverse_mass)
         rates, diverging = [], []

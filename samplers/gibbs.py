@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from bayes_splat.samplers import positions
+from bayes_splat.samplers import positions, schedules
 from bayes_splat.samplers.base import (
     Block,
     BlockInfo,
@@ -92,6 +92,11 @@ class Gibbs:
         )
         return GibbsState(position, energy, adaptation), info
 
+    def is_sampling(self, state: GibbsState) -> bool:
+        """Whether no block objects to ``state`` as a draw: cyclical schedules explore."""
+        tuned = ((block, state.adaptation[block.name]) for block in self.blocks)
+        return all(b.is_sampling(t) for b, t in tuned if isinstance(b, KernelBlock))
+
     def _energy(
         self, position: Position, known: Float[Tensor, " chain"] | None
     ) -> Float[Tensor, " chain"]:
@@ -101,6 +106,12 @@ class Gibbs:
             shape = (positions.num_chains(position),)
             return torch.full(shape, torch.nan, dtype=torch.float64, device=value.device)
         return self.target.potential_energy(position) if known is None else known
+
+
+class _Tuned(NamedTuple):
+    """What schedules look at of a kernel's state."""
+
+    adaptation: Any
 
 
 @dataclass(frozen=True)
@@ -131,6 +142,10 @@ class KernelBlock:
     def init(self, position: Position) -> Any:
         """No tuning yet: the kernel begins it at its first step."""
         return None
+
+    def is_sampling(self, tuning: Any) -> bool:
+        """Whether the kernel's schedule lets the last state be kept as a draw."""
+        return tuning is None or schedules.may_keep(self.kernel, _Tuned(tuning))
 
     def step(
         self, generators: Generators, position: Position, tuning: Any, is_warmup: bool

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from pyro.infer import NUTS
 from torch import Tensor
 
-from bayes_splat.samplers.base import Generators, Info, Position, Target
+from bayes_splat.samplers.base import Generators, Info, Position, Target, of_chain
 
 
 class HamiltonianState(NamedTuple):
@@ -68,7 +68,7 @@ class Hamiltonian:
             place = {site: value[chain].detach() for site, value in state.position.items()}
             with torch.random.fork_rng(devices=()):
                 torch.set_rng_state(generator.get_state())
-                kernel = self._kernel(state.adaptation, chain, place)
+                kernel = self._kernel(state.adaptation, chain, place, of_chain(self.target, chain))
                 if not is_warmup:
                     _end_adaptation(kernel)
                 place, info = _step(kernel, place)
@@ -81,16 +81,21 @@ class Hamiltonian:
         moved = HamiltonianState(position, energy, tuple(kernels))
         return moved, Info(rate, energy, step_size, diverging.bool(), {})
 
-    def _kernel(self, kernels: tuple[Any, ...], chain: int, place: dict[str, Tensor]) -> Any:
+    def _kernel(
+        self, kernels: tuple[Any, ...], chain: int, place: dict[str, Tensor], target: Target
+    ) -> Any:
         """A copy of a chain's kernel that stands at ``place``, or a new one."""
         if not kernels:
-            kernel = self.make(potential_fn=_Potential(self.target))
+            kernel = self.make(potential_fn=_Potential(target))
             kernel.initial_params = {site: value.clone() for site, value in place.items()}
             kernel.setup(self.num_warmup)
             return kernel
         kernel = copy.deepcopy(kernels[chain])
         known = kernel._z_last
-        if not all(torch.equal(known[site], value) for site, value in place.items()):
+        if kernel.potential_fn.target is not target:  # inside of Gibbs: the other blocks moved
+            kernel.potential_fn = _Potential(target)
+            kernel.clear_cache()
+        elif not all(torch.equal(known[site], value) for site, value in place.items()):
             kernel.clear_cache()  # the chain was put elsewhere
         return kernel
 

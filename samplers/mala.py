@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bayes_splat.samplers import langevin, metropolis, positions
-from bayes_splat.samplers.adaptation import DiagonalAdaptation, DualAveraging
+from bayes_splat.samplers.adaptation import DiagonalAdaptation, DualAveraging, check_aim
 from bayes_splat.samplers.base import Generators, Info, Position, Target
 
 
@@ -69,6 +69,9 @@ class MALA:
     adapt_step_size: bool = True
     adapt_preconditioner: bool = False
     shared_step_size: bool = False
+
+    def __post_init__(self) -> None:
+        check_aim(self.target_acceptance_rate)
 
     def init(self, position: Position, adaptation: Adaptation | None = None) -> MALAState:
         """Evaluate the target once and start from there; ``adaptation`` carries tuning over."""

@@ -39,6 +39,11 @@ def num_chains(position: Position) -> int:
     return next(iter(position.values())).shape[0]
 
 
+def row(position: Position, chain: int) -> Position:
+    """One chain of a position, [1, ...]."""
+    return {site: value[chain : chain + 1] for site, value in position.items()}
+
+
 def clone(position: Position) -> Position:
     """A copy that shares no memory with ``position`` and takes no part in its gradients."""
     return {site: value.detach().clone() for site, value in position.items()}

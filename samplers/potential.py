@@ -17,7 +17,7 @@ from pyro.distributions.util import scale_and_mask
 from torch import Tensor
 
 from bayes_splat.samplers import positions, traces
-from bayes_splat.samplers.base import Batch, Generators, Position
+from bayes_splat.samplers.base import Batch, Generators, Position, of_chain
 
 _scale_and_mask: Callable[..., Tensor] = scale_and_mask  # which has no annotations
 
@@ -332,6 +332,12 @@ class PyroBlockTarget:
 
     target: PyroTarget
     fixed: Position
+
+    def of_chain(self, chain: int) -> "PyroBlockTarget":
+        return PyroBlockTarget(
+            of_chain(self.target, chain),  # type: ignore[arg-type]
+            positions.row(self.fixed, chain),
+        )
 
     def potential_energy(self, position: Position) -> Float[Tensor, " chain"]:
         return self.target.potential_energy({**self.fixed, **position})

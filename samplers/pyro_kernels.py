@@ -11,6 +11,7 @@ from bayes_splat.samplers import positions
 from bayes_splat.samplers.base import Constrain, Info, Kernel, Position
 from bayes_splat.samplers.failures import Failure, FailurePolicy, Supervisor
 from bayes_splat.samplers.sampling import STATS, WARMUP_STATS, merge_stats
+from bayes_splat.samplers.schedules import may_keep
 from bayes_splat.samplers.store import MemoryStore, Store
 
 
@@ -90,15 +91,30 @@ class VectorizedKernel(MCMCKernel):
         self._start = dict(params)
 
     def sample(self, params: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One step of all chains from where they are; ``params`` are its own last result."""
+        """One draw of all chains from where they are; ``params`` are its own last result.
+
+        That is one step, and as many more as a cyclical schedule leaves out of the draws.
+        """
         is_warmup = self._steps < self._warmup_steps
         self._steps += 1
         number = self._steps if is_warmup else self._steps - self._warmup_steps
         phase = "warmup" if is_warmup else "sampling"
-        self._state, self._info, restarted = self._supervisor.step(self._state, phase, number)
-        stats = merge_stats([(self._info, restarted)], self._supervisor.is_stopped)
+        made = [self._step(phase, number)]
+        # Cyclical schedules explore in states that are not to be kept.
+        while not (
+            is_warmup
+            or may_keep(self.kernel, self._state)
+            or bool(self._supervisor.is_stopped.all())
+        ):
+            made.append(self._step(phase, number))
+        stats = merge_stats(made, self._supervisor.is_stopped)
         self._store.append(WARMUP_STATS if is_warmup else STATS, stats)
         return self.constrain(self._state.position)
+
+    def _step(self, phase: str, number: int) -> tuple[Info, Tensor]:
+        """One step, and which chains were restarted in it."""
+        self._state, self._info, restarted = self._supervisor.step(self._state, phase, number)
+        return self._info, restarted
 
     def logging(self) -> "OrderedDict[str, str]":
         """For Pyro's progress bar: means over the chains of the last step."""

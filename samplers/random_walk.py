@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from bayes_splat.samplers import metropolis, positions
-from bayes_splat.samplers.adaptation import DualAveraging
+from bayes_splat.samplers.adaptation import DualAveraging, check_aim
 from bayes_splat.samplers.base import Generators, Info, Position, Target
 
 
@@ -69,6 +69,7 @@ class RandomWalkMetropolis:
     jump_probability: float = 0.0
 
     def __post_init__(self) -> None:
+        check_aim(self.target_acceptance_rate)
         if not 0.0 <= self.jump_probability <= 1.0:
             raise ValueError(f"jump_probability must be in [0, 1], got {self.jump_probability}")
         if self.jump is None and self.jump_probability > 0.0:

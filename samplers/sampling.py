@@ -144,7 +144,8 @@ def sample(
             run.warm_up(num_warmup, whole * share if num_warmup else 0.0)
             left = whole - run.seconds["warmup"]
             run.make_draws(num_draws, thinning, min(left, budget))
-            is_interrupted = run.num_draws < num_draws and left < budget
+            ended_early = run.num_draws < num_draws and not supervisor.is_stopped.all()
+            is_interrupted = ended_early and left < budget
     except KeyboardInterrupt:
         is_interrupted = True
     except StepError as error:

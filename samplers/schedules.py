@@ -32,7 +32,10 @@ class WindowedKernel(Protocol):
     """A kernel that wants some of its states left out of the draws."""
 
     def is_sampling(self, state: Any) -> bool:
-        """Whether ``state``, as ``step`` returned it, may be kept as a draw."""
+        """Whether ``state``, as ``step`` returned it, may be kept as a draw.
+
+        Only its ``adaptation`` is looked at: inside of Gibbs nothing else is carried on.
+        """
         ...
 
 

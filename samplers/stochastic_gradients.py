@@ -106,6 +106,11 @@ def arrive(
     if is_due:
         energy, gradient = target.potential_and_gradient(candidate)
     else:
+        if not isinstance(target, MinibatchTarget):
+            raise ValueError(
+                f"stochastic gradients need a target with minibatches, and {type(target).__name__}"
+                " has none; wrap it as Minibatches(target, draw)"
+            )
         batch = target.draw_batch(generators)
         energy, gradient = estimate(target, candidate, batch, anchor)
     is_moved = energy.isfinite() & positions.is_finite(gradient)

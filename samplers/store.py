@@ -118,13 +118,15 @@ class StoredArrays(Mapping[str, Tensor]):
         return torch.from_numpy(_map(path)[: self.num_draws]).transpose(0, 1)
 
     def __iter__(self) -> Iterator[str]:
-        return iter([path.stem for path in self._paths()])
+        # Sites of Pyro's name scopes have slashes in their names.
+        names = (path.relative_to(self.folder).with_suffix("") for path in self._paths())
+        return iter([name.as_posix() for name in names])
 
     def __len__(self) -> int:
         return len(self._paths())
 
     def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob("*.npy"))
+        return sorted(self.folder.rglob("*.npy"))
 
 
 class FirstDraws(Mapping[str, Tensor]):

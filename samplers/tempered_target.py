@@ -72,6 +72,10 @@ class TargetAtPower:
     target: PyroTarget
     power: Float[Tensor, " row"]
 
+    def of_chain(self, chain: int) -> "TargetAtPower":
+        """The target of one row alone."""
+        return TargetAtPower(self.target, self.power[chain : chain + 1])
+
     def potential_energy(
         self, position: Position, batch: Batch | None = None
     ) -> Float[Tensor, " row"]:
@@ -108,10 +112,7 @@ class TargetAtPower:
         return {**(batch or {}), _POWER: self.power.reshape(-1, *nesting)}
 
     def _rows(self, position: Position) -> list[tuple[Position, Tensor]]:
-        return [
-            ({site: value[i : i + 1] for site, value in position.items()}, power)
-            for i, power in enumerate(self.power)
-        ]
+        return [(positions.row(position, i), power) for i, power in enumerate(self.power)]
 
 
 _POWER = "_likelihood_power"

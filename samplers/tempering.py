@@ -50,7 +50,7 @@ class TemperingState(NamedTuple):
     Attributes:
         position: of the posterior itself (power 1), unconstrained [chain, ...].
         potential_energy: of the posterior, there.
-        rows: positions at all powers, [chain * power, ...], a chain's powers from 1 downwards.
+        rows: positions at all powers, [chain, power, ...], a chain's powers from 1 downwards.
         adaptation: frozen after warmup, but for the count of steps.
     """
 
@@ -116,11 +116,15 @@ class ParallelTempering:
     def init(self, position: Position, adaptation: Adaptation | None = None) -> TemperingState:
         """Start all powers of a chain from its ``position``; ``adaptation`` carries tuning over."""
         count = len(self.powers)
-        rows = {site: value.repeat_interleave(count, 0) for site, value in position.items()}
+        rows = {
+            site: value[:, None].expand(-1, count, *value.shape[1:])
+            for site, value in position.items()
+        }
         ladder = Ladder.start(self.powers, next(iter(position.values())))
         if adaptation is not None:
             ladder = adaptation.ladder
-        inner = self._inner(ladder).init(rows, None if adaptation is None else adaptation.kernel)
+        tuning = None if adaptation is None else adaptation.kernel
+        inner = self._inner(ladder).init(_flat(rows), tuning)
         if adaptation is None:
             adaptation = Adaptation(ladder, inner.adaptation, 0)
         return TemperingState(position, inner.potential_energy[::count], rows, adaptation)
@@ -134,7 +138,7 @@ class ParallelTempering:
         streams = [generator for generator in generators for _ in range(count)]
 
         kernel = self._inner(ladder)
-        inner = kernel.init(state.rows, tuning)
+        inner = kernel.init(_flat(state.rows), tuning)
         infos = []
         for _ in range(self.num_steps):
             inner, info = kernel.step(streams, inner, is_warmup)
@@ -145,13 +149,16 @@ class ParallelTempering:
         uniform = positions.rand(streams).reshape(chains, count)[:, :-1].to(rates.device)
         order = _permutation((uniform < rates) & _has_turn(rates, num_steps))
         taken = (order + count * torch.arange(chains, device=order.device)[:, None]).flatten()
-        rows = {site: value[taken] for site, value in inner.position.items()}
+        rows = {
+            site: value[taken].reshape(chains, count, *value.shape[1:])
+            for site, value in inner.position.items()
+        }
         energy = posterior_energy(ladder.powers, inner.potential_energy, log_likelihood)
 
         if is_warmup and self.adapt_ladder:
             ladder = ladder.update(rates)
         moved = TemperingState(
-            {site: value[::count] for site, value in rows.items()},
+            {site: value[:, 0] for site, value in rows.items()},
             energy.gather(1, order)[:, 0],
             rows,
             Adaptation(ladder, inner.adaptation, num_steps + 1),
@@ -160,6 +167,11 @@ class ParallelTempering:
 
     def _inner(self, ladder: Ladder) -> Kernel:
         return self.kernel(self.target.at_power(ladder.powers.flatten()))
+
+
+def _flat(rows: Position) -> Position:
+    """Chains and powers as one axis, that of the inner kernel's chains."""
+    return {site: value.flatten(0, 1) for site, value in rows.items()}
 
 
 def posterior_energy(

@@ -38,15 +38,25 @@ class FunctionTarget:
 
 
 @dataclass(frozen=True)
+class Given(FunctionTarget):
+    """What a ``BlockOf`` is sampled from."""
+
+    block: "BlockOf"
+    fixed: Position
+
+    def of_chain(self, chain: int) -> "Given":
+        return self.block.given({s: v[chain : chain + 1] for s, v in self.fixed.items()})
+
+
+@dataclass(frozen=True)
 class BlockOf:
     """Some sites of a ``FunctionTarget`` with the rest held fixed."""
 
     target: FunctionTarget
     sites: tuple[str, ...]
 
-    def given(self, position: Position) -> FunctionTarget:
-        fixed = dict(position)
-        return FunctionTarget(lambda block: self.target.energy({**fixed, **block}))
+    def given(self, position: Position) -> "Given":
+        return Given(lambda block: self.target.energy({**position, **block}), self, dict(position))
 
     def extract(self, position: Position) -> Position:
         return {site: position[site] for site in self.sites}

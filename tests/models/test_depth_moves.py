@@ -283,6 +283,12 @@ def test_unknown_candidates_are_refused():
         DepthMoves(scenes.tiny_model(), "guess")
 
 
+@pytest.mark.parametrize("options", [{"rounds": 0}, {"fraction": 0.0}, {"fraction": 1.5}])
+def test_shares_and_rounds_that_make_no_sense_are_refused(options):
+    with pytest.raises(ValueError, match="rounds must be at least 1 and fraction above 0"):
+        DepthMoves(scenes.tiny_model(), **options)
+
+
 # ----- the compiled engine -----
 
 

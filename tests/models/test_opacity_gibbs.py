@@ -47,7 +47,7 @@ def same_state(model: SplatModel, chains: int) -> tuple[PyroTarget, dict[str, Te
 def sweep_of(model: SplatModel, sites: dict[str, Tensor]) -> opacity_gibbs._Sweep:
     noise = blocks.noise_per_view(model, sites["noise_scale"])
     return opacity_gibbs._Sweep.start(
-        model, RenderSettings(), sites["depth"], sites["opacity"], noise
+        model, model.renderer.settings, sites["depth"], sites["opacity"], noise
     )
 
 
@@ -259,6 +259,18 @@ def test_models_that_are_not_affine_are_refused(renderer):
     words = "no `settings`" if renderer is None else "cutoff='alpha'; use"
     with pytest.raises(ValueError, match=words):
         OpacityGibbs(replace(model, renderer=inside))
+
+
+@pytest.mark.parametrize("options", [{"stride": 0}, {"fraction": 0.0}, {"fraction": 1.5}])
+def test_shares_and_strides_that_make_no_sense_are_refused(options):
+    with pytest.raises(ValueError, match="stride must be at least 1 and fraction above 0"):
+        OpacityGibbs(exact_model(), **options)
+
+
+def test_the_smallest_share_is_one_gaussian():
+    """With none at all opacities would stay where they are for ever."""
+    skipped = OpacityGibbs(exact_model(), fraction=1e-6)._skipped(make_generators(0, 3))
+    assert (~skipped).sum(-1).tolist() == [1, 1, 1]
 
 
 def test_the_renderers_own_settings_are_used():

@@ -10,7 +10,8 @@ from bayes_splat import harmonics
 from bayes_splat.models import blocks
 from bayes_splat.models.bucket_offsets import BucketOffsets
 from bayes_splat.models.tile_blocks import TileBlocks
-from bayes_splat.rendering.renderer import CountingRenderer
+from bayes_splat.rendering.renderer import CountingRenderer, make_renderer
+from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.samplers import base, block_mala, positions
 from bayes_splat.samplers.base import Position
 from bayes_splat.samplers.block_mala import BlockMALA
@@ -288,3 +289,19 @@ def test_one_render_a_move_and_one_a_partition():
 def test_bad_settings_are_told(options, words):
     with pytest.raises(ValueError, match=words):
         TileBlocks(scenes.tiny_model(), **options)
+
+
+def test_depths_under_a_markov_prior_are_refused_and_offsets_are_not():
+    """Its terms couple the buckets of neighbours; inside the buckets it says nothing."""
+    model = scenes.tiny_model(prior="scanline_hmm")
+    with pytest.raises(ValueError, match="site depth does not know prior='scanline_hmm'"):
+        TileBlocks(model)
+    TileBlocks(model, ("offset", "opacity"))
+
+
+def test_footprints_are_those_that_are_rendered():
+    model = scenes.tiny_model()
+    wide = replace(model, renderer=make_renderer("cpu", RenderSettings(low_pass=2.0)))
+    assert TileBlocks(wide).sightlines.low_pass == 2.0
+    with pytest.raises(ValueError, match="cutoff='alpha'"):
+        TileBlocks(replace(model, renderer=make_renderer("cpu", RenderSettings(cutoff="alpha"))))

@@ -308,4 +308,34 @@ MUTANTS = [
         "pass",
         (HAMILTONIAN + "test_draws_are_those_of_pyro_alone",),
     ),
+    Mutant(
+        "Hamiltonian moves inside of Gibbs see the first conditional for ever",
+        "samplers/hamiltonian.py",
+        "if kernel.potential_fn.target is not target:",
+        "if kernel.potential_fn is None:",
+        (
+            "tests/samplers/test_hamiltonian.py::"
+            "test_inside_of_gibbs_draws_and_energies_are_those_of_single_chains",
+        ),
+    ),
+    Mutant(
+        "the draws under Pyro take what a cyclical schedule leaves out",
+        "samplers/pyro_kernels.py",
+        "or may_keep(self.kernel, self._state)",
+        "or True",
+        (
+            "tests/samplers/test_pyro_kernels.py::"
+            "test_states_that_a_cyclical_schedule_leaves_out_are_no_draws",
+        ),
+    ),
+    Mutant(
+        "Gibbs keeps what the schedule of one of its kernels leaves out",
+        "samplers/gibbs.py",
+        "return tuning is None or schedules.may_keep",
+        "return tuning is not None or schedules.may_keep",
+        (
+            "tests/samplers/test_pyro_kernels.py::"
+            "test_states_that_a_cyclical_schedule_leaves_out_are_no_draws",
+        ),
+    ),
 ]

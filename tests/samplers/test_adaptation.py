@@ -1,9 +1,14 @@
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from bayes_splat.samplers.adaptation import DiagonalAdaptation, DualAveraging, RunningVariance
+from bayes_splat.samplers.block_mala import BlockMALA
+from bayes_splat.samplers.mala import MALA
+from bayes_splat.samplers.random_walk import RandomWalkMetropolis
+from tests import helpers_targets as targets
 
 ENERGY = torch.zeros(3).double()
 
@@ -97,3 +102,10 @@ def test_diagonal_starts_from_a_given_one() -> None:
     adaptation = DiagonalAdaptation.start({"x": torch.zeros(3, 2).double()}, given)
     assert adaptation.preconditioner["x"].tolist() == [[1.0, 4.0]] * 3
     assert adaptation.log_scale().tolist() == pytest.approx([math.log(2.0)] * 3)
+
+
+@pytest.mark.parametrize("kernel", [MALA, RandomWalkMetropolis, BlockMALA])
+@pytest.mark.parametrize("aim", [0.0, 57.4, math.nan])
+def test_acceptance_rates_that_no_step_size_has_are_refused(kernel: Any, aim: float) -> None:
+    with pytest.raises(ValueError, match=f"target_acceptance_rate is {aim}"):
+        kernel(targets.two_peaks(), target_acceptance_rate=aim)

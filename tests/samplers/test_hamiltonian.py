@@ -1,13 +1,19 @@
 from functools import partial
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from pyro.infer import HMC, NUTS
 
 from bayes_splat.samplers import base, positions
+from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
 from bayes_splat.samplers.hamiltonian import Hamiltonian
 from bayes_splat.samplers.positions import make_generators
+from bayes_splat.samplers.potential import PyroTarget
+from bayes_splat.samplers.tempered_target import TemperedTarget
+from bayes_splat.samplers.tempering import ParallelTempering
 from tests import helpers_targets as targets
 from tests.helpers_transitions import check_transition, starting
 
@@ -120,3 +126,67 @@ def test_energies_that_explode_are_divergences():
     assert (moved.position["x"] <= 1.0).all()
     assert (info.acceptance_rate[info.diverging] < 1e-9).all()
     assert positions.is_finite(moved.position).all()
+
+
+# ----- inside of other kernels -----
+
+
+def block(site: str, kind: str) -> KernelBlock:
+    kernel = Hamiltonian(NORMAL.target, partial(KINDS[kind], **FIXED))
+    return KernelBlock(site, kernel, targets.BlockOf(NORMAL.target, (site,)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_inside_of_gibbs_exact_draws_stay_exact(kind):
+    kernel = Gibbs(NORMAL.target, [block("level", kind), block("slope", kind)])
+    targets.check_invariance(kernel, NORMAL.draw(60, 0), 3)
+
+
+def test_inside_of_gibbs_draws_and_energies_are_those_of_single_chains():
+    """And of the joint: a conditional that has gone stale would be told by its energy."""
+    target = PyroTarget(targets.location_scale, (torch.tensor([0.3, -0.4, 1.0]).double(),))
+    kernels = partial(Hamiltonian, target, partial(KINDS["hmc"], **FIXED))
+    kernel = Gibbs(
+        target,
+        [KernelBlock(s, kernels(), target.conditional([s])) for s in ("location", "scale")],
+    )
+    start = target.initial_position(make_generators(0, 3))
+
+    def ends(chains: list[int]) -> Any:
+        state = kernel.init({site: value[chains] for site, value in start.items()})
+        generators = [make_generators(1, 3)[chain] for chain in chains]
+        for _ in range(4):
+            state, _ = kernel.step(generators, state)
+        return state
+
+    together = ends([0, 1, 2])
+    torch.testing.assert_close(
+        together.potential_energy, target.potential_energy(together.position)
+    )
+    for chain in range(3):
+        alone = ends([chain])
+        for site, value in alone.position.items():
+            assert torch.equal(value[0], together.position[site][chain])
+
+
+def test_it_goes_inside_of_tempering():
+    """Every row has its own power, and energies are those of the posterior."""
+
+    def model() -> None:
+        place = pyro.sample("x", dist.Normal(torch.zeros(()).double(), 3.0))
+        pyro.factor("likelihood", -4.0 * place**2)
+
+    target = PyroTarget(model)
+    kernel = ParallelTempering(
+        TemperedTarget(target),
+        lambda tempered: Hamiltonian(tempered, partial(KINDS["hmc"], **FIXED)),
+        (1.0, 0.1),
+        num_steps=1,
+        adapt_ladder=False,
+    )
+    generators, state = make_generators(0, 2), kernel.init({"x": torch.zeros(2).double()})
+    for _ in range(6):
+        state, _ = kernel.step(generators, state)
+        torch.testing.assert_close(state.potential_energy, target.potential_energy(state.position))
+    assert state.rows["x"].shape == (2, 2)
+    assert len(state.rows["x"].unique()) == 4

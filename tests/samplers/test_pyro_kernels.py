@@ -8,12 +8,15 @@ import torch
 from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size
 
+from bayes_splat.samplers.base import Batch, Generators, Position
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
 from bayes_splat.samplers.mala import MALA
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
 from bayes_splat.samplers.pyro_kernels import VectorizedKernel
 from bayes_splat.samplers.sampling import sample
+from bayes_splat.samplers.schedules import Cyclical
+from bayes_splat.samplers.sgld import SGLD
 from tests import helpers_targets as targets
 
 EFFECTS = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
@@ -82,6 +85,66 @@ def test_draws_are_those_of_sample() -> None:
     assert {"lp", "energy", "diverging", "step_size", "acceptance_rate_scale"} <= set(draws.stats)
     rates = mcmc.diagnostics()["acceptance rate"]["chain 0"]
     assert rates == pytest.approx(draws.stats["acceptance_rate"].mean(1).tolist())
+
+
+def test_states_that_a_cyclical_schedule_leaves_out_are_no_draws() -> None:
+    """Inside of Gibbs neither: its draws are those of ``sample``, and no descent is among them."""
+    normal = targets.FunctionTarget(lambda p: 0.5 * p["x"] ** 2)
+    whole = Whole(normal)
+    cyclical = Cyclical(0.5, 10, exploration=0.8, exploration_temperature=0.0)
+    block = KernelBlock("x", SGLD(whole, cyclical), Everything(whole))
+    start = {"x": torch.full((3,), 5.0).double()}
+    found = []
+    for kernel in (SGLD(whole, cyclical), Gibbs(normal, [block])):
+        driven = VectorizedKernel(kernel, start, lambda position: position, seed=3)
+        mcmc = MCMC(driven, num_samples=6, warmup_steps=10, disable_progbar=True)
+        mcmc.run()
+        draws = sample(
+            kernel,
+            start,
+            make_generators(3, 3),
+            num_warmup=10,
+            num_draws=6,
+            constrain=lambda position: position,
+            dtype=torch.float64,
+        )
+        assert torch.equal(mcmc.get_samples()["x"].T, draws.sites["x"])
+        for name, values in draws.stats.items():
+            torch.testing.assert_close(driven.stats[name], values, equal_nan=True)
+        found.append(draws.sites["x"])
+    assert torch.equal(*found)
+
+
+@dataclass(frozen=True)
+class Whole(targets.FunctionTarget):
+    """A minibatch target whose batches are all data."""
+
+    def __init__(self, target: targets.FunctionTarget) -> None:
+        object.__setattr__(self, "energy", target.energy)
+
+    def draw_batch(self, generators: Generators) -> Batch:
+        return {}
+
+    def potential_and_gradient(
+        self, position: Position, batch: Batch | None = None
+    ) -> tuple[torch.Tensor, Position]:
+        return super().potential_and_gradient(position)
+
+
+@dataclass(frozen=True)
+class Everything:
+    """The conditional of all sites."""
+
+    target: Whole
+
+    def given(self, position: Position) -> Whole:
+        return self.target
+
+    def extract(self, position: Position) -> Position:
+        return position
+
+    def insert(self, block: Position, position: Position) -> Position:
+        return block
 
 
 def test_a_second_run_gives_the_same_draws_and_initial_params_replace_the_start() -> None:

@@ -330,6 +330,25 @@ def test_every_chain_needs_a_generator() -> None:
         )
 
 
+@pytest.mark.parametrize("limits", [{}, {"deadline_seconds": 600.0}, {"sampling_seconds": 600.0}])
+def test_chains_that_have_all_stopped_are_no_interruption(limits: dict[str, float]) -> None:
+    """Nothing is left to run: more time would change nothing."""
+    broken = targets.FunctionTarget(lambda p: p["level"].exp() + p["slope"].sum(1) + torch.inf)
+    draws = run(kernel=Still(broken), num_warmup=0, **limits)
+    assert len(draws.failures) == 3
+    assert draws.num_draws < 6
+    assert not draws.is_interrupted
+
+
+@dataclass(frozen=True)
+class Still(MALA):
+    """Stays where the energy is infinite."""
+
+    def step(self, generators: Any, state: Any, is_warmup: bool = False) -> Any:
+        ones = torch.ones_like(state.potential_energy)
+        return state, Info(ones, state.potential_energy, ones, ones < 0, {})
+
+
 def test_states_outside_the_window_are_no_draws() -> None:
     """Of every cycle of four steps the first two explore; draws come from the other two."""
 

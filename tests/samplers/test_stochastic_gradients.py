@@ -13,7 +13,10 @@ from bayes_splat.samplers import stochastic_gradients
 from bayes_splat.samplers.base import Batch, Generators, Position
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import Minibatches, PyroTarget
+from bayes_splat.samplers.schedules import Constant
+from bayes_splat.samplers.sgld import SGLD
 from bayes_splat.samplers.stochastic_gradients import Anchor, StochasticGradientState
+from tests import helpers_targets as targets
 
 SIZE, PART = 6, 2
 X = torch.randn(SIZE, 2, generator=torch.Generator().manual_seed(0)).double()
@@ -141,3 +144,9 @@ def test_chains_without_a_gradient_stay_and_keep_their_anchor() -> None:
 def test_anchors_that_never_move_are_refused(anchor_every: int) -> None:
     with pytest.raises(ValueError, match="anchor_every"):
         stochastic_gradients.check_anchor_every(anchor_every)
+
+
+def test_targets_without_minibatches_are_refused() -> None:
+    kernel = SGLD(targets.two_peaks(), Constant(0.1))
+    with pytest.raises(ValueError, match="FunctionTarget has none; wrap it as Minibatches"):
+        targets.run(kernel, {"x": torch.zeros(1).double()}, make_generators(0, 1), 1)

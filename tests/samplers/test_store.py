@@ -17,6 +17,7 @@ def record(index: int, chains: int = 3) -> dict[str, torch.Tensor]:
         "double": base[:, None, None].expand(chains, 2, 2),
         "whole": base.long(),
         "flag": base > 10,
+        "scope/within.it": -base,
     }
 
 

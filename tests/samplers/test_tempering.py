@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 
 from bayes_splat.samplers.base import Position
+from bayes_splat.samplers.failures import FailurePolicy, Supervisor
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
 from bayes_splat.samplers.mala import MALA
 from bayes_splat.samplers.positions import make_generators
@@ -127,9 +128,9 @@ def test_energies_are_those_of_the_posterior() -> None:
     posterior = target.at_power(torch.ones(()).double())
     visited = 0
     for _ in range(20):
-        before = state.rows["x"].reshape(8, 3)
+        before = state.rows["x"]
         state, info = kernel.step(generators, state, is_warmup=True)
-        assert torch.equal(state.position["x"], state.rows["x"][::3])
+        assert torch.equal(state.position["x"], state.rows["x"][:, 0])
         energy = posterior.potential_energy(state.position)
         torch.testing.assert_close(state.potential_energy, energy)
         assert torch.equal(info.potential_energy, state.potential_energy)
@@ -144,11 +145,11 @@ def test_pairs_take_turns() -> None:
         nothing, partial(MALA, step_size=1e-20), (1.0, 0.7, 0.3, 0.1, 0.0), 1
     )
     state = kernel.init({"x": torch.zeros(1).double()})
-    state = state._replace(rows={"x": torch.arange(5.0).double()})
+    state = state._replace(rows={"x": torch.arange(5.0).double()[None]})
     seen = []
     for _ in range(3):
         state, info = kernel.step(make_generators(0, 1), state)
-        seen.append(state.rows["x"].round().int().tolist())
+        seen.append(state.rows["x"][0].round().int().tolist())
         assert [info.blocks[f"swap_{pair}"].item() for pair in range(4)] == [1.0] * 4
     assert seen == [[1, 0, 3, 2, 4], [1, 3, 0, 4, 2], [3, 1, 4, 0, 2]]
 
@@ -158,11 +159,11 @@ def test_every_pair_has_a_coin_of_its_own() -> None:
     chains, far = 1000, 4.0 * math.log(2.0)
     slope = targets.Powers(prior=lambda p: 0.0 * p["x"], likelihood=lambda p: p["x"])
     kernel = ParallelTempering(slope, partial(MALA, step_size=1e-20), (1.0, 0.75, 0.5, 0.25), 1)
-    rows = torch.tensor([0.0, far, 0.0, far]).double().repeat(chains)
+    rows = torch.tensor([0.0, far, 0.0, far]).double().repeat(chains, 1)
     state = kernel.init({"x": torch.zeros(chains).double()})._replace(rows={"x": rows})
     state, info = kernel.step(make_generators(0, chains), state)
     assert info.blocks["swap_0"][0].item() == pytest.approx(0.5)
-    swapped = state.rows["x"].reshape(chains, 4)[:, ::2] > 1.0
+    swapped = state.rows["x"][:, ::2] > 1.0
     error = math.sqrt(0.25 * 0.75 / chains)
     assert abs(swapped.all(1).double().mean().item() - 0.25) < targets.LIMIT * error
 
@@ -216,3 +217,22 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> No
 def test_ladders_that_make_no_sense_are_refused(count: int, least: float) -> None:
     with pytest.raises(ValueError, match="least"):
         geometric_powers(count, least)
+
+
+def test_a_chain_that_is_restarted_goes_on_from_there() -> None:
+    """All its powers do: rows that stay behind would put it back at the next step."""
+    place = {"x": torch.full((1,), 7.0).double()}
+    policy = FailurePolicy("restart_chain", start=lambda chain, generator: place)
+    kernel = ParallelTempering(peaks_and_prior(), partial(MALA, step_size=1e-9), (1.0, 0.3), 1)
+    supervisor = Supervisor(kernel, make_generators(0, 2), policy)
+    state = kernel.init({"x": torch.zeros(2).double()})
+    broken = {"x": state.rows["x"].clone()}
+    broken["x"][1] = torch.nan
+    state, _, restarted = supervisor.step(state._replace(rows=broken), "sampling", 1)
+    assert restarted.tolist() == [False, True]
+    for step in (2, 3):
+        state, _, _ = supervisor.step(state, "sampling", step)
+        torch.testing.assert_close(
+            state.rows["x"], torch.tensor([[0.0, 0.0], [7.0, 7.0]]).double(), atol=0.01, rtol=0
+        )
+        assert torch.equal(state.position["x"], state.rows["x"][:, 0])
