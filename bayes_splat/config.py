@@ -132,7 +132,7 @@ class RunConfig(Options):
     @property
     def num_warmup(self) -> int:
         """Steps of warmup, the sampler's usual number where none is given."""
-        return num_warmup(self.sampler, self.warmup)
+        return num_warmup(self.sampler, self.warmup, self.model.prior)
 
     def __post_init__(self) -> None:
         super().__post_init__()

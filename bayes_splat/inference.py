@@ -103,7 +103,7 @@ def sample_posterior(
     target = PyroTarget(model, vectorized=True)
     generators = make_generators(seed, chains)
     sampler = sampler or GibbsConfig()
-    steps = num_warmup(sampler, warmup)
+    steps = num_warmup(sampler, warmup, model.config.prior)
     return sampling.sample(
         make_kernel(model, target, sampler, steps),
         starting_position(model, target, generators),

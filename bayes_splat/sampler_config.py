@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from bayes_splat.errors import ConfigError
+from bayes_splat.models.settings import MARKOV_PRIORS
 from bayes_splat.options import Options, option
 
 _MANY = 1000
@@ -307,12 +308,17 @@ SAMPLERS: dict[str, type[Options]] = {
 """By name, the default first."""
 
 
-def num_warmup(sampler: Sampler, given: int | None) -> int:
+def num_warmup(sampler: Sampler, given: int | None, prior: str) -> int:
     """Steps of warmup: those that are given, else the usual number of the sampler.
 
     Sweeps without a step size only have to leave the start; what tunes itself needs longer.
+
+    Args:
+        sampler: which.
+        given: by the user, if at all.
+        prior: of depth, ``model.prior``: under a Markov one sweeps are replaced by what tunes.
     """
     if given is not None:
         return given
-    is_tuned = not isinstance(sampler, GibbsConfig) or sampler.mala_steps or sampler.patch_sizes
-    return 100 if is_tuned else 30
+    has_sizes = not isinstance(sampler, GibbsConfig) or sampler.mala_steps or sampler.patch_sizes
+    return 100 if has_sizes or prior in MARKOV_PRIORS else 30

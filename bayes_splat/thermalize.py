@@ -92,7 +92,7 @@ def thermalize(
             sampler,
             chains=config.chains,
             steps=plan.options.steps,
-            warmup=num_warmup(sampler, config.warmup),
+            warmup=num_warmup(sampler, config.warmup, config.model.prior),
             seconds=plan.options.seconds,
             seed=config.seed,
         )

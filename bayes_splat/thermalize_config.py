@@ -108,7 +108,7 @@ def compose_thermalize(overrides: Sequence[str]) -> ThermalizePlan:
         ].sampler
         for name in names
     }
-    longest = max(num_warmup(sampler, run.warmup) for sampler in samplers.values())
+    longest = max(num_warmup(s, run.warmup, run.model.prior) for s in samplers.values())
     if longest >= options.steps:
         raise ConfigError(
             f"warmup is {longest} but must be below steps, which is {options.steps}; "

@@ -54,7 +54,7 @@ def propose(views: Views, config: PlaneSweepConfig | None = None) -> DepthPropos
     ]
     require_overlap(seen, views.names, config.min_overlap)
     costs = torch.stack([_view_cost(views, sweeps, i, config) for i in range(len(views))])
-    temperature = _fit_temperature(costs, sweeps, config)
+    temperature = _fit_temperature(costs, sweeps)
     log_phi = _log_softmax(_agree(_log_softmax(-costs / temperature), sweeps, config))
     planes = rearrange(
         log_phi.exp(),
@@ -184,7 +184,6 @@ def _look_up(
 def _fit_temperature(
     costs: Float[Tensor, "view plane height width"],
     sweeps: dict[tuple[int, int], _Sweep],
-    config: PlaneSweepConfig,
 ) -> float:
     """Softmax temperature at which each view best predicts the other's most probable plane.
 

@@ -36,7 +36,11 @@ def test_gibbs_without_sites_takes_either_move_of_depths(moves):
 
 
 def test_what_tunes_itself_has_time_to():
-    assert num_warmup(GibbsConfig(), None) == 30
-    assert num_warmup(GibbsConfig(mala_steps=1), None) == 100
-    assert num_warmup(GibbsConfig(patch_sizes=[2]), None) == 100
-    assert {num_warmup(cls(), None) for name, cls in SAMPLERS.items() if name != "gibbs"} == {100}
+    assert num_warmup(GibbsConfig(), None, "smooth") == 30
+    assert num_warmup(GibbsConfig(), None, "ihmm") == 100
+    assert num_warmup(GibbsConfig(), 7, "ihmm") == 7
+    assert num_warmup(GibbsConfig(mala_steps=1), None, "smooth") == 100
+    assert num_warmup(GibbsConfig(patch_sizes=[2]), None, "smooth") == 100
+    assert {
+        num_warmup(cls(), None, "smooth") for name, cls in SAMPLERS.items() if name != "gibbs"
+    } == {100}

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bayes_splat.samplers.base import Info, Kernel
+from bayes_splat.samplers.block_mala import BlockMALA
 from bayes_splat.samplers.gibbs import Gibbs, KernelBlock
 from bayes_splat.samplers.mala import MALA
 from bayes_splat.samplers.positions import make_generators
@@ -101,3 +102,9 @@ class TestEveryKernel:
             sizes.append(info.step_size)
         assert torch.equal(sizes[0], sizes[1])
         assert torch.equal(sizes[0], sizes[2])
+
+
+def test_targets_without_blocks_are_refused() -> None:
+    kernel = BlockMALA(targets.two_peaks())
+    with pytest.raises(ValueError, match="FunctionTarget cannot; take MALA"):
+        targets.run(kernel, {"x": torch.zeros(1).double()}, make_generators(0, 1), 1)

@@ -398,9 +398,3 @@ def test_broken_kernels_are_caught(name, monkeypatch):
     monkeypatch.setattr(*BROKEN[name])
     found = score(3 * STEPS if name in SLOW else STEPS)
     assert found > FAR_OFF, found
-
-
-def test_targets_without_blocks_are_refused():
-    kernel = BlockMALA(targets.two_peaks())
-    with pytest.raises(ValueError, match="FunctionTarget cannot; take MALA"):
-        kernel.step(make_generators(0, 1), kernel.init({"x": torch.zeros(1).double()}))
