@@ -54,12 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except BayesSplatError as error:
         return _refuse(str(error))
-    except KeyboardInterrupt:
-        print("interrupted before there was anything to keep", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(str(error) or "interrupted before there was anything to keep", file=sys.stderr)
         return INTERRUPTED
     except OSError as error:
         if error.errno not in _FULL_DISK:
-            raise
+            if error.filename is None:
+                raise
+            return _refuse(
+                f"{error.filename} cannot be used ({error.strerror}); check the path, and that you "
+                "may read it, or write to it if it is an output"
+            )
         place = f" at {error.filename}" if error.filename else ""
         return _refuse(
             f"the disk is full{place}; free some space or choose another folder with out=<folder>"
@@ -109,10 +114,13 @@ def _compare(overrides: Sequence[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from bayes_splat import compare
 
-    folders: Sequence[Path | str] = options.runs or ()
+    runs = compare.Runs([Path(folder) for folder in options.runs or ()], False)
     if planned:
-        folders = compare.run_samplers(planned, report=lambda text: print(text, file=sys.stderr))
-    print(compare.compare(folders, options).text)
+        runs = compare.run_samplers(planned, report=lambda text: print(text, file=sys.stderr))
+    print(compare.compare(runs.folders, options).text)
+    if runs.is_interrupted:
+        print("interrupted; what was drawn until then is compared", file=sys.stderr)
+        return INTERRUPTED
     return DONE
 
 
@@ -160,7 +168,11 @@ def _evaluate_encoder(overrides: Sequence[str]) -> int:
     if found.is_interrupted:
         print("interrupted; the examples that were done are below", file=sys.stderr)
     print(found.text)
-    return INTERRUPTED if found.is_interrupted else DONE
+    if found.is_interrupted:
+        return INTERRUPTED
+    proposed = {row.proposal for row in found.rows}
+    good = {row.proposal for row in found.rows if not row.error}
+    return DONE if proposed == good else FAILED
 
 
 def _train(overrides: Sequence[str]) -> int:
@@ -183,7 +195,10 @@ def _evaluate(overrides: Sequence[str]) -> int:
 
     found = run.evaluate(plan, tell=lambda text: print(text, file=sys.stderr, flush=True))
     print(found.text)
-    return INTERRUPTED if found.is_interrupted else DONE
+    if found.is_interrupted:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    return FAILED if all(row.get("error") for row in found.scenes) else DONE
 
 
 def _next_view(overrides: Sequence[str]) -> int:
@@ -191,7 +206,11 @@ def _next_view(overrides: Sequence[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from bayes_splat.evaluation import next_view
 
-    print(next_view.next_view(plan, tell=lambda text: print(text, file=sys.stderr)).text)
+    found = next_view.next_view(plan, tell=lambda text: print(text, file=sys.stderr))
+    print(found.text)
+    if found.is_interrupted:
+        print("interrupted; the ranking is made of the draws until then", file=sys.stderr)
+        return INTERRUPTED
     return DONE
 
 

@@ -52,7 +52,7 @@ examples:
 _INSPECT_EXAMPLES = """
 examples:
   bayes-splat inspect-proposal
-      three pixels of the scene made on the spot, as the plane sweep sees them
+      three pixels of the scene made on the spot, as the shipped encoder sees them
   bayes-splat inspect-proposal scene=photos/garden view=1 columns=[20,31] rows=[10,12]
   bayes-splat inspect-proposal proposal=encoder proposal.checkpoint=re10k.ckpt resolution=256"""
 
@@ -84,7 +84,7 @@ def next_view() -> str:
     parts = [
         "options of next-view, written key=value (here with their defaults):",
         _options(next_view_config.NextViewConfig),
-        _paragraph("Options of reconstruct but targets may follow.", 2),
+        _paragraph("Options of reconstruct but targets, sampler, out and save may follow.", 2),
         next_view_config.EXAMPLES,
     ]
     return "\n".join(parts)
@@ -170,8 +170,8 @@ def compare() -> str:
         _options(compare_config.CompareConfig),
         f"\nsamplers: {samplers}",
         _paragraph(
-            "Any option of reconstruct but draws, time_limit and sampler may follow and goes to "
-            "every run; <sampler>.<option> goes to the run of that sampler.",
+            "Any option of reconstruct but draws, time_limit, sampling_limit and sampler may "
+            "follow and goes to every run; <sampler>.<option> goes to the run of that sampler.",
             2,
         ),
         _COMPARE_EXAMPLES,

@@ -1,8 +1,10 @@
 """``bayes-splat compare``: samplers on one scene and one budget, or runs of different days."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +14,9 @@ from bayes_splat.compare_config import CompareConfig, PlannedRun
 from bayes_splat.errors import BayesSplatError, OutputError
 from bayes_splat.saved_runs import SavedRun, load_run
 from bayes_splat.verdict import Verdict
+
+INTERRUPTED = 130
+"""Exit code of a run that was stopped."""
 
 
 class Comparison(NamedTuple):
@@ -28,11 +33,23 @@ class Comparison(NamedTuple):
     verdicts: dict[str, Verdict]
 
 
+class Runs(NamedTuple):
+    """What ``run_samplers`` made.
+
+    Attributes:
+        folders: of the runs that have results.
+        is_interrupted: the user stopped the last of them, and those after it were not begun.
+    """
+
+    folders: list[Path]
+    is_interrupted: bool
+
+
 def run_samplers(
     planned: Sequence[PlannedRun],
     start: Callable[[PlannedRun], int] | None = None,
     report: Callable[[str], None] = print,
-) -> list[Path]:
+) -> Runs:
     """Make the runs one after the other, each in a process of its own.
 
     A process of its own shows how much memory each needs, and none inherits warm caches.
@@ -42,26 +59,33 @@ def run_samplers(
         start: makes one run and returns its exit code; None: a new Python process.
         report: told which run begins, and which failed.
 
-    Returns:
-        Folders of the runs that have results.
-
     Raises:
         OutputError: not one run has results.
-        KeyboardInterrupt: the user stopped a run.
+        KeyboardInterrupt: the user stopped the first run before it had any.
     """
-    folders = []
+    folders, is_interrupted = [], False
     for run in planned:
         report(f"{run.sampler}: {run.config.sampling_limit:g} s of sampling after its warmup")
+        folder, began = Path(run.config.out or ""), time.time()
         code = (start or _start)(run)
-        if code == 130:
-            raise KeyboardInterrupt
-        if code:
+        is_interrupted = code == INTERRUPTED
+        if not code or (is_interrupted and _has_results(folder, began)):
+            folders.append(folder)
+        elif not is_interrupted:
             report(f"{run.sampler} failed (exit code {code}) and is left out")
-        else:
-            folders.append(Path(run.config.out or ""))
+        if is_interrupted:
+            break
+    if not folders and is_interrupted:
+        raise KeyboardInterrupt
     if not folders:
         raise OutputError("no sampler came to results; the messages above say why")
-    return folders
+    return Runs(folders, is_interrupted)
+
+
+def _has_results(folder: Path, since: float) -> bool:
+    """Whether a run has written all of its results since then."""
+    last = folder / "posterior.nc"
+    return last.is_file() and last.stat().st_mtime >= since
 
 
 def compare(folders: Sequence[Path | str], options: CompareConfig) -> Comparison:
@@ -95,7 +119,18 @@ def compare(folders: Sequence[Path | str], options: CompareConfig) -> Comparison
 
 def _start(run: PlannedRun) -> int:
     command = [sys.executable, "-m", "bayes_splat", "reconstruct", *run.overrides]
-    return subprocess.run(command, check=False, env=os.environ.copy()).returncode
+    # In a session of its own, so that Ctrl-C reaches it once: from here, and it may then write what
+    # it has drawn. A second one ends it.
+    process = subprocess.Popen(command, env=os.environ.copy(), start_new_session=True)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        return INTERRUPTED
+    finally:
+        if process.poll() is None:
+            process.kill()
 
 
 def _names(folders: Sequence[Path | str]) -> list[str]:

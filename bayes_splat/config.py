@@ -120,7 +120,10 @@ class RunConfig(Options):
         choices=("continue", "stop_chain", "restart_chain", "raise"),
     )
     threads: int | None = option(
-        None, "threads of PyTorch; null: its own choice. Results do not depend on it", at_least=1
+        None,
+        "threads of PyTorch; null: its own choice. Results do not depend on it",
+        at_least=1,
+        at_most=1024,
     )
     out: str | None = option(None, "folder for the results; null: outputs/<scene>-<date>-<time>")
 

@@ -10,6 +10,8 @@ are constants for all scenes; docs/uncertainty.md says where they come from. The
 nothing of the proposal's spread.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -75,6 +77,8 @@ def proposal_spread(
         cameras: of the pictures.
         without_view: leave out the Gaussians born at this context view's pixels.
     """
+    # Depths do not depend on colours, and a sampled number is no business of the proposal.
+    model = replace(model, config=replace(model.config, colors="fixed", count="fixed"))
     depth = model.proposal.sample(make_generators(0, _NUMBER)).double()
     opacity = model.proposal.opacities.double().expand_as(depth)
     if without_view is not None:

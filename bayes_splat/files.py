@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,6 +49,24 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the folder may be missing: the first error says that better
             partial.unlink(missing_ok=True)
+
+
+def writable_folder(path: Path | str) -> Path:
+    """The folder, made if it is missing, once a file has been written to it and taken away.
+
+    Asked before the work begins, so that nobody waits for results that cannot be kept.
+
+    Raises:
+        OutputError: it cannot be made or written to.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise output_error(folder, error) from error
+    return folder
 
 
 def output_error(path: Path | str, error: Exception) -> OutputError:

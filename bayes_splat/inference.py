@@ -67,6 +67,9 @@ from bayes_splat.samplers.ula import ULA
 _PROBES = 16
 """Sign vectors that the Fisher information is averaged over."""
 
+_LEAST_NOISE = 1e-4
+"""Noise scales do not start below this, colour units."""
+
 
 def sample_posterior(
     model: SplatModel,
@@ -186,6 +189,7 @@ def starting_position(model: SplatModel, target: PyroTarget, generators: Generat
         )
     squares = noise_gibbs.squared_residuals(model.given(values), depth, opacity)
     per_view = torch.sqrt(squares * model.num_views / (3 * model.num_pixels))
+    per_view = per_view.clamp_min(_LEAST_NOISE)  # pictures of one colour leave no residual
     is_global = model.config.noise == "global"
     noise_scale = per_view.square().mean(-1).sqrt() if is_global else per_view
     values |= {"noise_scale": noise_scale, **transition_gibbs.starting_values(model, depth)}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bayes_splat import geometry, proposal_figures, report, view_choice
 from bayes_splat.errors import ConfigError
+from bayes_splat.files import writable_folder
 from bayes_splat.inspect_config import InspectConfig, InspectPlan
 from bayes_splat.models import proposals
 from bayes_splat.models.encoder import epipolar_sampler
@@ -45,6 +46,7 @@ def inspect(plan: InspectPlan, tell: Callable[[str], None] = lambda text: None) 
     Raises:
         BayesSplatError: anything about the input that the user can mend.
     """
+    out = writable_folder(plan.options.out)
     views, _ = view_choice.load_views(plan.run)
     tell(f"proposing depths for {len(views)} views by {plan.run.proposal.name}")
     encoded = None
@@ -57,7 +59,7 @@ def inspect(plan: InspectPlan, tell: Callable[[str], None] = lambda text: None) 
         proposal = proposals.propose(views, config)
     pixels = choose_pixels(proposal, views, plan.options)
     stories = [tell_pixel(proposal, views, plan.options.view, *at, encoded) for at in pixels]
-    return _write(Path(plan.options.out), proposal, views, plan.options.view, stories)
+    return _write(out, proposal, views, plan.options.view, stories)
 
 
 def choose_pixels(

@@ -30,8 +30,8 @@ from bayes_splat.config import RunConfig, load_saved
 from bayes_splat.diagnostics import PixelDiagnostics
 from bayes_splat.discrepancy import TERMS
 from bayes_splat.draw_arrays import DrawArray
-from bayes_splat.errors import ConfigError, OutputError
-from bayes_splat.files import atomic_path, output_error
+from bayes_splat.errors import ConfigError, ModelError
+from bayes_splat.files import atomic_path, output_error, writable_folder
 from bayes_splat.held_out import HeldOut
 from bayes_splat.inference import sample_posterior
 from bayes_splat.models import proposals, scene_sites
@@ -39,14 +39,18 @@ from bayes_splat.models.assembly import assemble
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.predictions import PixelDraws, judge, mean_scene, photographs, predict, score
 from bayes_splat.rendering.renderer import CountingRenderer
-from bayes_splat.samplers.failures import Action, FailurePolicy
-from bayes_splat.samplers.sampling import Draws, stored_draws
+from bayes_splat.samplers.failures import Action, FailurePolicy, StepError
+from bayes_splat.samplers.sampling import Draws
 from bayes_splat.samplers.store import DiskStore, Store
 from bayes_splat.types import Views
 from bayes_splat.uncertainty import Prediction
+from bayes_splat.unfinished import DRAWS, refuse_to_overwrite, remedy, unfinished_draws
 
 SITES = ("depth", "opacity", "noise_scale", "present")
 """What pictures are made of; ``present`` with model.count=variable only."""
+
+BESIDE = ("inclusion", "num_gaussians", "transition", "layers", "num_layers")
+"""What is drawn beside that with model.count=variable and under Markov priors."""
 
 
 class Progress(Protocol):
@@ -90,10 +94,6 @@ class _Job(NamedTuple):
     started: float
 
 
-DRAWS = "draws"
-"""Folder below that of the results into which draws go as they come; gone when all is written."""
-
-
 def reconstruct(config: RunConfig, composed: str, progress: Progress) -> RunSummary:
     """Run the main job and write its results.
 
@@ -105,6 +105,8 @@ def reconstruct(config: RunConfig, composed: str, progress: Progress) -> RunSumm
     Raises:
         BayesSplatError: anything about the input that the user can mend.
     """
+    if config.out is not None:
+        refuse_to_overwrite(Path(config.out))
     job = _prepare(config, progress)
     _write_text(job.out / "config.yaml", composed)
     progress.message(
@@ -131,7 +133,9 @@ def reconstruct(config: RunConfig, composed: str, progress: Progress) -> RunSumm
             )
             if not draws.num_draws:
                 raise KeyboardInterrupt  # before the first draw: there is nothing to keep
-            return _finish(job, draws, store, progress)
+            return _finish_or_tell(job, draws, store, progress)
+    except StepError as error:
+        raise ModelError(f"{error}; {remedy(job.out)}") from error
     except OSError as error:
         raise output_error(error.filename or job.out / DRAWS, error) from error
 
@@ -148,18 +152,22 @@ def finish(folder: Path | str, progress: Progress) -> RunSummary:
         BayesSplatError: as ``reconstruct``.
     """
     out = Path(folder)
-    try:
-        draws = stored_draws(out / DRAWS)
-    except ValueError as error:
-        raise OutputError(
-            f"{out} holds no unfinished draws: give the out=<folder> of a run that was killed "
-            f"while it sampled, in which a folder {DRAWS} is left."
-        ) from error
+    draws = unfinished_draws(out)
     config, _ = load_saved(out / "config.yaml")
     job = _prepare(replace(config, out=str(out)), progress)
     progress.message(f"found {draws.num_draws} draws of {len(draws.is_whole)} chains")
     with DiskStore(out / DRAWS / "pixels") as store:
+        return _finish_or_tell(job, draws, store, progress)
+
+
+def _finish_or_tell(job: _Job, draws: Draws, store: Store, progress: Progress) -> RunSummary:
+    """Everything after sampling; an interruption says what is left to be done."""
+    try:
         return _finish(job, draws, store, progress)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(
+            f"interrupted while results were written; bayes-splat finish {job.out} writes them"
+        ) from error
 
 
 def _prepare(config: RunConfig, progress: Progress) -> _Job:
@@ -175,7 +183,12 @@ def _prepare(config: RunConfig, progress: Progress) -> _Job:
     _check_saved_sites(config.save)
     learned = None
     if config.model.noise_prior is None:
-        learned = held_out.learn(model, seed=config.seed, tell=progress.message)
+        try:
+            learned = held_out.learn(model, seed=config.seed, tell=progress.message)
+        except StepError as error:
+            raise ModelError(
+                f"context views cannot be predicted: {error}; {remedy(out)}"
+            ) from error
         model = learned.model
     renderer = cast(CountingRenderer, model.renderer)
     return _Job(config, out, targets, model, learned, renderer, started)
@@ -299,7 +312,7 @@ def peak_memory() -> float | None:
 
 
 def _check_saved_sites(save: Sequence[str]) -> None:
-    sites = [*SITES, *scene_sites.NAMES]
+    sites = list(dict.fromkeys([*SITES, *scene_sites.NAMES, *BESIDE]))
     known = [*sites, "all", "none"]
     unknown = [name for name in save if name not in known]
     if unknown or (len(save) > 1 and {"all", "none"} & set(save)):
@@ -314,11 +327,7 @@ def _output_folder(config: RunConfig) -> Path:
     else:
         name = Path(config.scene).resolve().name if config.scene != "demo" else "demo"
         out = Path("outputs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise output_error(out, error) from error
-    return out
+    return writable_folder(out)
 
 
 def _learned(learned: HeldOut | None) -> dict[str, Any] | None:

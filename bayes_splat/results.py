@@ -177,7 +177,7 @@ def load(path: Path | str, only: Collection[str] | None = None) -> Container:
     """
     if not Path(path).is_file():
         raise OutputError(
-            f"{path} does not exist: give the posterior.nc in the output folder of a run."
+            f"{path} does not exist: give the output folder of a run, in which it lies."
         )
     try:
         return arviz_bridge.from_netcdf(path, only)

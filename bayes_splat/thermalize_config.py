@@ -112,6 +112,6 @@ def compose_thermalize(overrides: Sequence[str]) -> ThermalizePlan:
     if longest >= options.steps:
         raise ConfigError(
             f"warmup is {longest} but must be below steps, which is {options.steps}; "
-            "write for example warmup=50"
+            f"write for example warmup={options.steps // 2} or steps={4 * longest}"
         )
     return ThermalizePlan(options, run, samplers, OmegaConf.to_yaml(tree))

@@ -127,7 +127,7 @@ def compose_train(overrides: Sequence[str]) -> tuple[Training, str]:
     entries = {entry.field: entry for entry in describe(EXPERIMENTS[name])}
     strange = [key for key in given if key not in entries]
     if strange:
-        raise unknown(strange[0], [*entries, "experiment"])
+        raise unknown(strange[0], [*entries, "experiment"], command="train")
     texts = [config.readable(entries[key], key, value) for key, value in given.items()]
     tree = config.compose_file("train", [f"experiment={name}", *texts])
     values = OmegaConf.to_container(tree, resolve=True)

@@ -35,12 +35,7 @@ def load_views(config: RunConfig) -> tuple[Views, Views]:
     context = context or [0, 1]
     if not targets:
         targets = _nearest_frames(folder, context, count=4)
-    both = sorted(set(context) & set(targets))
-    if both:
-        raise ConfigError(
-            f"targets is {targets} but {both} is in context too; a target must be a frame that the "
-            "model does not see"
-        )
+    _require_apart(context, targets)
     views = loader.load(
         folder, [*context, *targets], resolution=config.resolution, near=near, far=far
     )
@@ -74,7 +69,17 @@ def _demo_views(config: RunConfig) -> tuple[Views, Views]:
     for name, frames in (("context", context), ("targets", targets)):
         if max(frames) >= len(views):
             raise ConfigError(f"{name} is {frames} but scene=demo has frames 0 to {len(views) - 1}")
+    _require_apart(context, targets)
     return views[context], views[targets]
+
+
+def _require_apart(context: list[int], targets: list[int]) -> None:
+    both = sorted(set(context) & set(targets))
+    if both:
+        raise ConfigError(
+            f"targets is {targets} but {both} is in context too; a target must be a frame that the "
+            "model does not see"
+        )
 
 
 def _nearest_frames(folder: Path, context: list[int], count: int) -> list[int]:

@@ -7,12 +7,13 @@ from torch import Tensor
 
 from bayes_splat import geometry
 from bayes_splat.models.priors import MAX_OPACITY
+from bayes_splat.models.settings import ModelConfig
 from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.models.truncated_normal import sample_truncated_normal
 from bayes_splat.rendering.settings import RenderSettings
 from tests import helpers_scenes as scenes
 
-SETTINGS = RenderSettings()
+SETTINGS = RenderSettings(threshold=ModelConfig().cutoff)
 
 
 class Task(NamedTuple):

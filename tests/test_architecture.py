@@ -65,6 +65,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "thermalize_report",
         "train_figures",
         "uncertainty",
+        "unfinished",
         "verdict",
     ),
     ("models", "samplers", "configs"),

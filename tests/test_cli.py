@@ -284,6 +284,39 @@ def test_interrupted_evaluation_says_so(capsys, monkeypatch):
     assert "interrupted" in printed.err
 
 
+def test_a_proposal_that_fails_everywhere_is_told_by_the_exit_code(capsys, monkeypatch):
+    from bayes_splat import evaluate_encoder
+    from bayes_splat.evaluate_encoder_report import Row
+
+    for error, code in (("", 0), ("no such checkpoint", 1)):
+        rows = [Row("a", "b", "plane_sweep"), Row("a", "b", "encoder", error=error)]
+        found = evaluate_encoder.Evaluated("a table", rows, False)
+        monkeypatch.setattr(evaluate_encoder, "evaluate", lambda plan, tell, found=found: found)
+        assert cli.main(["evaluate-encoder"]) == code
+
+
+def test_an_evaluation_of_which_nothing_succeeded_is_told_by_the_exit_code(capsys, monkeypatch):
+    from bayes_splat.evaluation import run
+
+    for error, stopped, code in (("", False, 0), ("why", False, 1), ("", True, 130)):
+        found = run.Evaluation("a table", [], [{"error": error}, {"error": "why"}], stopped)
+        monkeypatch.setattr(run, "evaluate", lambda plan, tell, found=found: found)
+        assert cli.main(["evaluate", "methods=[gibbs]"]) == code
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_used_are_one_sentence(pipeline, capsys):
+    pipeline.action = lambda: _raise(PermissionError(13, "Permission denied", "photos/a.png"))
+    assert cli.main(["reconstruct"]) == 2
+    assert "photos/a.png cannot be used (Permission denied)" in capsys.readouterr().err
+
+
+def test_an_interruption_may_say_what_is_left_to_be_done(pipeline, capsys):
+    pipeline.action = lambda: _raise(KeyboardInterrupt("bayes-splat finish out writes them"))
+    assert cli.main(["reconstruct"]) == 130
+    assert capsys.readouterr().err == "bayes-splat finish out writes them\n"
+
+
 def test_train_explains_itself_and_says_how_to_go_on(capsys, monkeypatch):
     from bayes_splat import train
 

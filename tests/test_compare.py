@@ -1,4 +1,5 @@
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ def test_samplers_are_run_one_after_the_other_and_compared(tmp_path):
         helpers.write_run(Path(run.config.out), run.sampler, slow, seconds=7.0)
         return 0
 
-    folders = compare.run_samplers(planned, start, said.append)
+    folders, is_interrupted = compare.run_samplers(planned, start, said.append)
+    assert not is_interrupted
     assert folders == [tmp_path / "out" / "mala", tmp_path / "out" / "gibbs"]
     assert said[0] == "mala: 7 s of sampling after its warmup"
     assert "sgld failed (exit code 1) and is left out" in said
@@ -38,11 +40,17 @@ def test_samplers_are_run_one_after_the_other_and_compared(tmp_path):
 def test_runs_start_in_a_process_of_their_own(monkeypatch, tmp_path):
     commands = []
 
-    def run(command, **settings):
-        commands.append(command)
-        return subprocess.CompletedProcess(command, 0)
+    class Process:
+        def __init__(self, command, **settings):
+            commands.append(command)
 
-    monkeypatch.setattr(subprocess, "run", run)
+        def wait(self):
+            return 0
+
+        def poll(self):
+            return 0
+
+    monkeypatch.setattr(subprocess, "Popen", Process)
     _, planned = compose_compare(["samplers=[mala]", f"out={tmp_path}", "resolution=16"])
     compare.run_samplers(planned, report=lambda text: None)
     assert commands[0][1:4] == ["-m", "bayes_splat", "reconstruct"]
@@ -55,6 +63,62 @@ def test_nothing_to_compare_and_interruption():
         compare.run_samplers(planned, lambda run: 2, lambda text: None)
     with pytest.raises(KeyboardInterrupt):
         compare.run_samplers(planned, lambda run: 130, lambda text: None)
+
+
+def test_a_run_that_was_stopped_and_has_results_is_compared(tmp_path):
+    """Those after it are not begun, and results of another day do not count."""
+    _, planned = compose_compare(["samplers=[mala,gibbs,sgld]", f"out={tmp_path / 'out'}"])
+    begun: list[str] = []
+
+    def start(run):
+        begun.append(run.sampler)
+        if run.sampler == "mala" or is_kept:
+            helpers.write_run(Path(run.config.out), run.sampler, 0.0)
+        return 0 if run.sampler == "mala" else 130
+
+    for kept, last in ((True, [tmp_path / "out" / "gibbs"]), (False, [])):
+        begun.clear()
+        is_kept = kept
+        runs = compare.run_samplers(planned, start, lambda text: None)
+        assert runs.is_interrupted
+        assert runs.folders == [tmp_path / "out" / "mala", *last]
+        assert begun == ["mala", "gibbs"]
+
+
+def test_an_interruption_is_passed_on_and_waited_for(tmp_path, monkeypatch):
+    """The run may write what it has drawn before it ends."""
+    done = tmp_path / "done"
+    program = f"""
+import pathlib, time
+print("up", flush=True)
+try:
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)
+    pathlib.Path({str(done)!r}).touch()
+    raise SystemExit(130)
+"""
+    _, planned = compose_compare(["samplers=[mala]"])
+    start = subprocess.Popen
+
+    def other(command, **settings):
+        process = start([sys.executable, "-c", program], stdout=subprocess.PIPE, **settings)
+        process.stdout.readline()
+        wait, asked = process.wait, []
+
+        def interrupted():
+            asked.append(1)
+            if len(asked) == 1:
+                raise KeyboardInterrupt
+            return wait()
+
+        process.wait = interrupted
+        return process
+
+    monkeypatch.setattr(subprocess, "Popen", other)
+    with pytest.raises(KeyboardInterrupt):
+        compare.run_samplers(planned, report=lambda text: None)
+    assert done.is_file()
 
 
 def test_runs_of_other_targets_are_refused(tmp_path):

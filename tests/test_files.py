@@ -84,3 +84,10 @@ def test_no_permission(tmp_path):
         files.atomic_path(tmp_path / "x.txt") as partial,
     ):
         partial.write_text("never")
+
+
+def test_a_folder_is_tried_before_the_work(tmp_path):
+    assert list(files.writable_folder(tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="a file stands where a folder should be"):
+        files.writable_folder(tmp_path / "file")

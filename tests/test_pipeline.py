@@ -18,6 +18,7 @@ from PIL import Image
 from bayes_splat import arviz_bridge, config, export, inference, pipeline, results
 from bayes_splat.discrepancy import TERMS
 from bayes_splat.errors import BayesSplatError, ConfigError, ModelError, OutputError, SceneError
+from bayes_splat.samplers.failures import StepError
 from tests.helpers_disk import write_demo_scene
 
 SMALL = (
@@ -240,6 +241,37 @@ def test_a_killed_run_can_be_finished(finished, tmp_path):
         pipeline.finish(tmp_path / "out", Quiet())
 
 
+def test_an_interruption_while_results_are_written_loses_no_draw(tmp_path, monkeypatch):
+    """It says what to do, and the same command again does not throw them away."""
+
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    options, tree = config.compose_config([*SMALL, f"out={tmp_path / 'out'}"])
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "score", stop)
+        with pytest.raises(KeyboardInterrupt, match=f"bayes-splat finish {tmp_path / 'out'}"):
+            pipeline.reconstruct(options, OmegaConf.to_yaml(tree), Quiet())
+    with pytest.raises(OutputError, match="holds 8 draws of a run that was stopped"):
+        run(tmp_path / "out")
+    summary = pipeline.finish(tmp_path / "out", Quiet())
+    container = results.load(summary.out / "posterior.nc")
+    assert arviz_bridge.group(container, "posterior").sizes["draw"] == 8
+    assert not run(tmp_path / "out").is_interrupted, "nothing is left to lose"
+
+
+def test_a_step_that_raises_is_one_sentence_and_keeps_the_draws(tmp_path, monkeypatch):
+    def raising(*arguments: object, **settings: object) -> None:
+        raise StepError("sampling", 3, "step 3 of sampling failed: ValueError: opacities is nan")
+
+    monkeypatch.setattr(pipeline, "sample_posterior", raising)
+    with pytest.raises(ModelError, match=r"step 3 of sampling failed.*less extreme"):
+        run(tmp_path / "out")
+    monkeypatch.setattr(pipeline.held_out, "learn", raising)
+    with pytest.raises(ModelError, match="context views cannot be predicted: step 3"):
+        run(tmp_path / "out", "model.noise_prior=null")
+
+
 def test_chosen_sites_and_precision_are_kept(tmp_path):
     for save, names in (("noise_scale", {"noise_scale"}), ("none", set())):
         summary = run(tmp_path / save, f"save={save}", "save_dtype=float64", "draws=4")
@@ -264,6 +296,26 @@ def test_sampled_colors_are_kept_and_exported(tmp_path):
     assert "harmonics,median" in (summary.out / "summary.csv").read_text()
     stats = arviz_bridge.group(container, "sample_stats")
     assert (stats["acceptance_rate_harmonics"] == 1).all()
+
+
+def test_sampled_colors_go_with_noise_and_errors_that_are_learned(tmp_path):
+    summary = run(
+        tmp_path / "out",
+        "model.colors=sampled",
+        "model.noise_prior=null",
+        "resolution=12",
+        "draws=2",
+        "sampler.mala_steps=0",
+    )
+    assert (summary.out / "posterior.nc").is_file()
+
+
+def test_photographs_of_one_colour_are_sampled(tmp_path):
+    folder = photographed(tmp_path)
+    for image in (folder / "images").iterdir():
+        Image.fromarray(np.zeros_like(np.asarray(Image.open(image)))).save(image)
+    summary = run(tmp_path / "out", f"scene={folder}", "model.noise_prior=null", "draws=2")
+    assert not json.loads((summary.out / "run.json").read_text())["failures"]
 
 
 def test_half_precision_is_close(finished, tmp_path):

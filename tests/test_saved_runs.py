@@ -3,9 +3,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from bayes_splat import arviz_bridge, results
 from bayes_splat.errors import OutputError
+from bayes_splat.samplers.sampling import SITES, STATS
+from bayes_splat.samplers.store import DiskStore
 from bayes_splat.saved_runs import load_run
 from tests import helpers_runs as runs
 
@@ -54,6 +57,11 @@ def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(OutputError, match="does not exist"):
         load_run(tmp_path)
     (tmp_path / "killed" / "draws").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"killed is a run that was stopped before its first"):
+        load_run(tmp_path / "killed")
+    with DiskStore(tmp_path / "killed" / "draws") as store:
+        for group in (SITES, STATS):
+            store.append(group, {"x": torch.zeros(2)})
     with pytest.raises(OutputError, match=r"bayes-splat finish .*killed"):
         load_run(tmp_path / "killed")
     other = arviz_bridge.from_groups({"posterior": {"x": (("chain", "draw"), np.ones((2, 3)))}})

@@ -108,7 +108,7 @@ def test_teachers_of_a_smooth_prior_are_smooth_and_keep_its_contrast():
 def test_the_default_sampler_stays_with_a_teacher_of_a_smooth_prior(monkeypatch):
     """Its chains start in equilibrium: energies do not drift, as they do for another field."""
     teacher = thermalize.make_teacher(
-        plan("model.prior=smooth", "model.smoothness=100", "model.contrast=1.0").run
+        plan("model.prior=smooth", "model.smoothness=150", "model.contrast=1.0").run
     )
 
     def drift(teacher):

@@ -88,3 +88,9 @@ def test_two_photographs_alone_get_a_new_view_in_between(photographed):
     torch.testing.assert_close(middle[:3, :3] @ middle[:3, :3].T, torch.eye(3))
     half = middle[:3, :3].T @ poses[0, :3, :3], poses[1, :3, :3].T @ middle[:3, :3]
     torch.testing.assert_close(half[0].trace(), half[1].trace())
+
+
+@pytest.mark.parametrize("chosen", [["targets=[0,2]"], ["context=[1,2]", "targets=[2]"]])
+def test_frames_of_the_demo_that_the_model_sees_are_no_targets(chosen):
+    with pytest.raises(ConfigError, match="is in context too"):
+        view_choice.load_views(config.compose_config(["resolution=12", *chosen])[0])

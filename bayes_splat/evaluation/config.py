@@ -1,5 +1,6 @@
 """Options of ``bayes-splat evaluate``: its own, and those of reconstruct for every method."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -165,6 +166,7 @@ def compose_evaluate(overrides: Sequence[str]) -> Plan:
         if shared or single:
             given = (shared or [text for _, text in single])[0]
             raise ConfigError(f"{given} does not go with runs=: nothing is run")
+        _require_once([str(Path(folder).resolve()) for folder in options.runs])
         return Plan(options, [])
     places = _places(options, shared)
     rest = [text for text in shared if text.partition("=")[0] not in ("scene", "split")]
@@ -187,16 +189,17 @@ def compose_evaluate(overrides: Sequence[str]) -> Plan:
         ]
     _require_known(single, options.methods)
     _require_same_views(configs)
-    return Plan(options, [_planned(place, configs, settings) for place in places])
+    names = _short_names(list(dict.fromkeys(scene for scene, _ in places)))
+    return Plan(options, [_planned(place, names[place[0]], configs, settings) for place in places])
 
 
 def _planned(
     place: tuple[str, str | None],
+    short: str,
     configs: dict[str, RunConfig],
     settings: dict[str, list[str]],
 ) -> PlannedScene:
     scene, split = place
-    short = Path(scene).name
     here = {name: replace(one, scene=scene, split=split) for name, one in configs.items()}
     return PlannedScene(
         name=f"{short}-{split}" if split else short,
@@ -268,12 +271,32 @@ def _places(options: EvaluateConfig, shared: Sequence[str]) -> list[tuple[str, s
         found = [(_in(options.data, scene or ""), part) for scene, part in product(scenes, parts)]
     else:
         found = _every_pair(Path(options.data))
-    from bayes_splat.scenes import splits  # late: it loads PyTorch, and --help must not wait
+    from bayes_splat.scenes import loader, splits  # late: PyTorch, and --help must not wait
 
     for folder, split in found:
+        if folder != "demo":
+            loader.find(Path(folder))
         if split is not None:
             splits.load_split(Path(folder), split)
+    _require_once([":".join(part for part in place if part) for place in found])
     return found
+
+
+def _require_once(given: Sequence[str]) -> None:
+    """Rows that count twice would make intervals look narrower than they are."""
+    for text, number in Counter(given).items():
+        if number > 1:
+            raise ConfigError(f"{text} is given {number} times; once is enough")
+
+
+def _short_names(scenes: Sequence[str]) -> dict[str, str]:
+    """The scenes' own names as far as they differ, else with the folder that they lie in."""
+    paths = {scene: Path(scene).resolve() for scene in scenes}
+    names = Counter(path.name for path in paths.values())
+    return {
+        scene: path.name if names[path.name] == 1 else f"{path.parent.name}-{path.name}"
+        for scene, path in paths.items()
+    }
 
 
 def _folder_and_split(text: str, data: str | None) -> tuple[str, str | None]:

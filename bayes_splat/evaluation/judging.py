@@ -82,7 +82,8 @@ def judge(task: Task, method: Method, target: Target, scale_from: str) -> Judged
     process_memory.reset_peak()
     started = time.perf_counter()
     fitted = method(task)
-    _require_not_stopped(fitted, task)
+    if was_stopped(fitted, task):
+        raise KeyboardInterrupt
     cost = _cost(time.perf_counter() - started, task.count)
     started = time.perf_counter()
     record = predictive.predict(
@@ -163,12 +164,11 @@ def _of_pixels(pixels: PixelDiagnostics, seconds: float) -> dict[str, float]:
     }
 
 
-def _require_not_stopped(fitted: Fitted, task: Task) -> None:
-    """Samplers turn Ctrl-C into a short run; here it ends the evaluation."""
+def was_stopped(fitted: Fitted, task: Task) -> bool:
+    """Whether the user stopped the method: samplers turn Ctrl-C into a short run."""
     draws, limit = fitted.draws, task.config.time_limit
     spent = sum(value for value in draws.seconds.values() if not math.isnan(value))
-    if draws.is_interrupted and (limit is None or spent < 0.98 * limit):
-        raise KeyboardInterrupt
+    return draws.is_interrupted and (limit is None or spent < 0.98 * limit)
 
 
 def set_threads(threads: int | None) -> None:

@@ -19,6 +19,7 @@ from bayes_splat.evaluation.information import Unknown
 from bayes_splat.evaluation.methods import METHODS, Task
 from bayes_splat.evaluation.next_view_config import NextViewPlan
 from bayes_splat.evaluation.tables import Row
+from bayes_splat.files import writable_folder
 from bayes_splat.models import proposals
 from bayes_splat.rendering.renderer import RenderCount
 from bayes_splat.report import Map
@@ -36,10 +37,12 @@ class NextView(NamedTuple):
         rows: best first: rank, frame, view, information_pixels and information_joint in nats,
             mean_std (of the scene's colours, 0-1), outside (share of pixels that no
             context view can see), gap_degrees.
+        is_interrupted: the sampler was stopped, and the ranking is made of the draws until then.
     """
 
     text: str
     rows: list[Row]
+    is_interrupted: bool
 
 
 def next_view(plan: NextViewPlan, tell: Callable[[str], None] = print) -> NextView:
@@ -49,6 +52,7 @@ def next_view(plan: NextViewPlan, tell: Callable[[str], None] = print) -> NextVi
         BayesSplatError: a scene or frame that cannot be used; there is nothing to choose from.
     """
     options, config = plan
+    out = writable_folder(options.out)
     judging.set_threads(config.threads)
     frames = options.candidates or other_frames(config)
     context, candidates = view_choice.load_views(replace(config, targets=frames))
@@ -61,17 +65,18 @@ def next_view(plan: NextViewPlan, tell: Callable[[str], None] = print) -> NextVi
     unseen = seen.find(fitted.model, candidates)
     found = information.unknown(record, fitted.discrepancy)
     rows = rank(found, frames, candidates.names, unseen.is_outside, unseen.gap, options.score)
-    out = Path(options.out)
     tables.write_csv(out / "candidates.csv", rows)
     order = [frames.index(int(row["frame"])) for row in rows[: options.shown]]
-    report.save_figure(out / "candidates.png", figure(found, candidates, rows, order))
+    report.save_figure(
+        out / "candidates.png", figure(found, candidates, rows, order, options.score)
+    )
     lines = [
         f"{row['rank']:.0f}. frame {row['frame']:.0f} ({row['view']}): "
         f"{row[f'information_{options.score}']:.1f} nats"
         for row in rows[: options.shown]
     ]
     text = "\n".join([*lines, f"The ranking of all {len(rows)} and a figure lie in {out}"])
-    return NextView(text, rows)
+    return NextView(text, rows, judging.was_stopped(fitted, task))
 
 
 def other_frames(config: RunConfig) -> list[int]:
@@ -126,7 +131,7 @@ def _std(unknown: Unknown) -> np.ndarray:
     return np.asarray(np.sqrt(np.square(mixtures.spread(unknown.means)) + unknown.unseen))
 
 
-def figure(unknown: Unknown, views: Views, rows: list[Row], order: list[int]) -> Figure:
+def figure(unknown: Unknown, views: Views, rows: list[Row], order: list[int], score: str) -> Figure:
     """The best candidates: expected picture, and where it is uncertain, on one scale."""
     means = mixtures.mean(unknown.means)
     spreads = combine_channels(_std(unknown))
@@ -139,7 +144,7 @@ def figure(unknown: Unknown, views: Views, rows: list[Row], order: list[int]) ->
     )
     grid = drawn.subplots(2, len(order), squeeze=False)
     for column, (i, row) in enumerate(zip(order, rows, strict=False)):
-        title = f"{views.names[i]}: {row['information_pixels']:.0f} nats"
+        title = f"{views.names[i]}: {row[f'information_{score}']:.0f} nats"
         report.draw_map(grid[0, column], Map(title, means[i]))
         axes = grid[1, column]
         axes.set_xticks([])

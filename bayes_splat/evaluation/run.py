@@ -29,7 +29,7 @@ from bayes_splat.evaluation.curves import Curves
 from bayes_splat.evaluation.judging import RAW, SCALED, Judged, Target
 from bayes_splat.evaluation.methods import METHODS, Task, with_learned_error
 from bayes_splat.evaluation.tables import Row
-from bayes_splat.files import atomic_path
+from bayes_splat.files import atomic_path, writable_folder
 from bayes_splat.models import proposals
 from bayes_splat.rendering.renderer import RenderCount
 from bayes_splat.types import Views
@@ -69,7 +69,7 @@ def evaluate(plan: Plan, tell: Tell = print) -> Evaluation:
     options = plan.options
     if options.runs is not None:
         return _finish(options, [Path(folder) for folder in options.runs], False)
-    out = Path(options.out)
+    out = writable_folder(options.out)
     folders = [out / scene.name for scene in plan.scenes]
     is_interrupted = False
     try:
@@ -96,7 +96,7 @@ def evaluate_scene(
     """
     labels = {label_of(entry): entry for entry in options.methods}
     missing = [name for name in labels if not _is_done(folder / name, scene.settings[name])]
-    if not missing and (folder / SCENES).is_file():
+    if not missing and _methods_of(folder) == set(labels):
         tell(f"{scene.name}: done already")
         return
     config = next(iter(scene.configs.values()))
@@ -104,6 +104,9 @@ def evaluate_scene(
     context, targets = view_choice.load_views(config)
     if targets.images.isnan().all():
         targets = _depth_targets(context, scene.name)
+    if not missing:  # the tables are those of other methods
+        _write_scene(folder, list(labels), targets)
+        return
     proposal = proposals.propose(context, config.proposal)
     prepared = judging.prepare(Task(context, proposal, config, RenderCount()), targets)
     try:
@@ -274,11 +277,26 @@ def _mean_curves(folders: Sequence[Path]) -> tuple[dict[str, Curves], dict[str, 
 
 
 def _records(folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """The results that the folders' tables are made of; others may lie there from before."""
     for folder in folders:
+        known = {_place(row) for row in tables.read_csv(folder / SCENES)}
         for path in sorted(folder.rglob(RESULT), key=lambda path: path.stat().st_mtime):
             record = _read(path)
-            if record.get("error") is None and record["curves"]:
+            is_shown = _place(record["scene"][0]) in known
+            if is_shown and record.get("error") is None and record["curves"]:
                 yield record
+
+
+def _place(row: Row) -> tuple[str, ...]:
+    """What a row of a scene's table is about."""
+    return str(row["scene"]), str(row["split"]), str(row["method"])
+
+
+def _methods_of(folder: Path) -> set[str]:
+    """Methods in the tables of a scene; none where there are no tables."""
+    if not (folder / SCENES).is_file():
+        return set()
+    return {str(row["method"]) for row in tables.read_csv(folder / SCENES)}
 
 
 def _has(folder: Path) -> bool:

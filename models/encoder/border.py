@@ -52,7 +52,8 @@ def to_context(views: Views, multiple: int) -> tuple[Context, Frame]:
     cameras = views.cameras
     if len(views) < 2:
         raise ModelError(
-            f"context has {len(views)} view; the encoder compares at least 2 photographs"
+            f"context has {len(views)} view, but the encoder compares at least 2 photographs; "
+            "give context=[0,1] or a split with two"
         )
     if bool((cameras.intrinsics[:, 0, 1] != 0).any()):
         raise ModelError(

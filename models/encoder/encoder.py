@@ -174,7 +174,8 @@ class PixelSplatEncoder(nn.Module):
         num_views = context.images.shape[1]
         if num_views < 2:
             raise ModelError(
-                f"context has {num_views} view; the encoder compares at least 2 photographs"
+                f"context has {num_views} view, but the encoder compares at least 2 photographs; "
+                "give context=[0,1] or a split with two"
             )
         multiple = self.sizes.patch_multiple
         height, width = context.images.shape[-2:]

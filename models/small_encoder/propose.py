@@ -70,7 +70,8 @@ def encode(views: Views, encoder: SmallEncoder, config: EncoderConfig | None = N
     """
     if len(views) < 2:
         raise ModelError(
-            f"context has {len(views)} view; the encoder compares at least 2 photographs"
+            f"context has {len(views)} view, but the encoder compares at least 2 photographs; "
+            "give context=[0,1] or a split with two"
         )
     device = devices.chosen((config or EncoderConfig()).device)
     with torch.no_grad(), devices.one_thread():

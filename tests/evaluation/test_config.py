@@ -29,6 +29,7 @@ def data(tmp_path):
         if scene == "fern":
             entries.append({"name": "stereo", "context": [0, 1], "depth_eval": [0]})
         (tmp_path / scene).mkdir()
+        (tmp_path / scene / "transforms.json").touch()
         (tmp_path / scene / "splits.json").write_text(json.dumps(entries))
     (tmp_path / "other").mkdir()
     return tmp_path
@@ -96,6 +97,28 @@ def test_many_runs_of_scenes_and_splits(data):
     _, scenes = compose_evaluate([f"scene={folder}", "split=near,blind", "multirun=true"])
     names = ["fern-near", "fern-blind", "fox-near", "fox-blind"]
     assert [scene.name for scene in scenes] == names
+
+
+def test_scenes_of_one_name_are_told_apart(data):
+    other = data / "more" / "fox"
+    other.mkdir(parents=True)
+    (other / "transforms.json").touch()
+    _, scenes = compose_evaluate([f"scenes=[{data / 'fox'},{other},{data / 'fern'}]"])
+    names = [f"{data.name}-fox", "more-fox", "fern"]
+    assert [scene.name for scene in scenes] == names
+    assert [scene.scene for scene in scenes] == names
+
+
+def test_nothing_counts_twice(data):
+    with pytest.raises(ConfigError, match="fox:far is given 2 times"):
+        compose_evaluate([f"data={data}", "scenes=[fox:far,fern:near,fox:far]"])
+    with pytest.raises(ConfigError, match="monday is given 2 times"):
+        compose_evaluate(["runs=[monday,./monday]"])
+
+
+def test_a_scene_that_does_not_exist_is_named_before_anything_runs(data):
+    with pytest.raises(SceneError, match="nope is not a folder"):
+        compose_evaluate([f"data={data}", "scenes=[fox:far,nope]"])
 
 
 def test_earlier_evaluations_are_put_together_without_running():

@@ -23,6 +23,19 @@ def test_ranks_the_demo_and_writes_a_table_and_a_figure(tmp_path, capsys):
     assert (tmp_path / "candidates.png").stat().st_size > 1000
 
 
+def test_an_interruption_is_told(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(next_view.judging, "was_stopped", lambda fitted, task: True)
+    assert cli.main(["next-view", *SMALL, f"out={tmp_path}"]) == cli.INTERRUPTED
+    assert "made of the draws until then" in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path, capsys, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(next_view.proposals, "propose", None)
+    assert cli.main(["next-view", *SMALL, f"out={tmp_path / 'file'}"]) == cli.MISTAKE
+    assert "a file stands where a folder should be" in capsys.readouterr().err
+
+
 def test_rank_follows_the_score():
     found, truth = record(draws=12, views=2)
     shrunk = found.means.copy()

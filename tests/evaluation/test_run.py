@@ -107,6 +107,18 @@ def test_done_work_stays_done_and_failures_are_tried_again(done, monkeypatch):
     assert ran == ["ensemble", "gibbs"]
 
 
+def test_tables_are_of_the_methods_that_are_asked_for(tmp_path):
+    """Whatever was evaluated in between, and nothing that is done is done again."""
+    both, one = _plan(tmp_path), _plan(tmp_path, methods="[deterministic]")
+    gibbs, said = [("gibbs", "raw"), ("gibbs", "scaled")], []
+    assert tables.methods(run.evaluate(both, said.append).views)[2:] == gibbs
+    assert tables.methods(run.evaluate(one, said.append).views)[2:] == []
+    names = {record["views"][0]["method"] for record in run._records([tmp_path / "demo"])}
+    assert names == {"deterministic"}, "figures too"
+    assert tables.methods(run.evaluate(both, said.append).views)[2:] == gibbs
+    assert said.count("demo: gibbs") == 1
+
+
 def test_interruption_keeps_what_was_done(tmp_path, monkeypatch):
     def stop(task):
         raise KeyboardInterrupt

@@ -113,7 +113,7 @@ def tempered_normal(chains: int, seed: int, **settings: Any) -> Start:
         target, partial(MALA, step_size=0.5), POWERS, num_steps=1, adapt_ladder=False
     )
     state = kernel.init({"x": x[:, 0]})
-    rows = {"x": x.flatten(0, 1)}
+    rows = {"x": x}
     parity = state.adaptation._replace(num_steps=seed % 2, **settings)
     return Start(kernel, state._replace(rows=rows, adaptation=parity))
 
@@ -140,7 +140,7 @@ def test_a_pyro_model_at_several_powers() -> None:
         kernel = ParallelTempering(
             TemperedTarget(target), partial(MALA, step_size=0.2), (1.0, 0.0), 1
         )
-        rows = {s: torch.stack([v, prior[s]], 1).flatten() for s, v in position.items()}
+        rows = {s: torch.stack([v, prior[s]], 1) for s, v in position.items()}
         return Start(kernel, kernel.init(position)._replace(rows=rows), data)
 
     check_transition(begin)

@@ -130,7 +130,7 @@ def test_one_step_at_several_powers_keeps_scenes_and_photographs():
         target = PyroTarget(twice, vectorized=True)
         kernel = inference.make_kernel(twice, target, settings)
         position, other = target.unconstrain(sites), target.unconstrain(prior)
-        rows = {s: torch.stack([v, other[s]], 1).flatten(0, 1) for s, v in position.items()}
+        rows = {s: torch.stack([v, other[s]], 1) for s, v in position.items()}
         return Start(kernel, kernel.init(position)._replace(rows=rows), colors.flatten(1))
 
     check_transition(begin, chains=CHAINS)

@@ -6,6 +6,7 @@ import torch
 from bayes_splat.models import assembly, plane_sweep
 from bayes_splat.models.settings import ModelConfig, PlaneSweepConfig
 from bayes_splat.rendering.renderer import RenderCount, make_renderer
+from bayes_splat.rendering.settings import RenderSettings
 from bayes_splat.scenes.synthetic import demo_scene
 
 
@@ -41,7 +42,7 @@ def test_pictures_are_composites_over_it(scene, renderer):
     proposal, views = scene
     model = assembly.assemble(proposal, views, renderer=renderer)
     depth, opacity = place(model)
-    plain = make_renderer("reference").render(
+    plain = make_renderer("reference", RenderSettings(threshold=model.config.cutoff)).render(
         proposal.gaussians(depth, opacity.float()),
         views.cameras,
         sort_depths=proposal.sort_depths(depth, views.cameras),
