@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,23 +100,23 @@ except KeyboardInterrupt:
     raise SystemExit(130)
 """
     _, planned = compose_compare(["samplers=[mala]"])
-    start = subprocess.Popen
 
-    def other(command, **settings):
-        process = start([sys.executable, "-c", program], stdout=subprocess.PIPE, **settings)
-        process.stdout.readline()
-        wait, asked = process.wait, []
+    class Interrupted(subprocess.Popen[bytes]):
+        """Ctrl-C comes once the run is up."""
 
-        def interrupted():
-            asked.append(1)
-            if len(asked) == 1:
+        def __init__(self, command: list[str], **settings: Any) -> None:
+            super().__init__([sys.executable, "-c", program], stdout=subprocess.PIPE, **settings)
+            self.waits = 0
+
+        def wait(self, timeout: float | None = None) -> int:
+            self.waits += 1
+            if self.waits == 1:
+                assert self.stdout is not None
+                self.stdout.readline()
                 raise KeyboardInterrupt
-            return wait()
+            return super().wait(timeout)
 
-        process.wait = interrupted
-        return process
-
-    monkeypatch.setattr(subprocess, "Popen", other)
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         compare.run_samplers(planned, report=lambda text: None)
     assert done.is_file()

@@ -110,7 +110,7 @@ def test_done_work_stays_done_and_failures_are_tried_again(done, monkeypatch):
 def test_tables_are_of_the_methods_that_are_asked_for(tmp_path):
     """Whatever was evaluated in between, and nothing that is done is done again."""
     both, one = _plan(tmp_path), _plan(tmp_path, methods="[deterministic]")
-    gibbs, said = [("gibbs", "raw"), ("gibbs", "scaled")], []
+    gibbs, said = [("gibbs", "raw"), ("gibbs", "scaled")], list[str]()
     assert tables.methods(run.evaluate(both, said.append).views)[2:] == gibbs
     assert tables.methods(run.evaluate(one, said.append).views)[2:] == []
     names = {record["views"][0]["method"] for record in run._records([tmp_path / "demo"])}
