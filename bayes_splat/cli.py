@@ -57,6 +57,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         print(str(error) or "interrupted before there was anything to keep", file=sys.stderr)
         return INTERRUPTED
+    except RuntimeError as error:
+        from bayes_splat.samplers.failures import StepError  # late: PyTorch is loaded by now
+
+        if not isinstance(error, StepError):
+            raise
+        return _refuse(
+            f"{error}; options or photographs with extreme numbers do that, take less extreme ones"
+        )
     except OSError as error:
         if error.errno not in _FULL_DISK:
             if error.filename is None:

@@ -40,7 +40,9 @@ class PlaneSweepConfig(Options):
     agreement_floor: float = option(
         0.05, "probability that a pixel is hidden in the other view", above=0, below=1
     )
-    footprint: float = option(0.4, "standard deviation of a Gaussian, pixels of its view", above=0)
+    footprint: float = option(
+        0.4, "standard deviation of a Gaussian, pixels of its view", above=0, at_most=100
+    )
     sharpening: int = option(
         2,
         "iterations that sharpen colours until blurred by their footprints they are those of the "

@@ -17,6 +17,7 @@ from bayes_splat.errors import SceneError
 from bayes_splat.evaluate_encoder_config import EvaluateEncoderConfig
 from bayes_splat.inspect_config import InspectConfig
 from bayes_splat.options import describe
+from bayes_splat.samplers.failures import StepError
 from bayes_splat.thermalize_config import ThermalizeConfig
 from bayes_splat.train_config import EXPERIMENTS, PixelSplatTraining
 from tests import helpers_runs
@@ -309,6 +310,12 @@ def test_files_that_cannot_be_used_are_one_sentence(pipeline, capsys):
     pipeline.action = lambda: _raise(PermissionError(13, "Permission denied", "photos/a.png"))
     assert cli.main(["reconstruct"]) == 2
     assert "photos/a.png cannot be used (Permission denied)" in capsys.readouterr().err
+
+
+def test_steps_that_fail_are_one_sentence(pipeline, capsys):
+    pipeline.action = lambda: _raise(StepError("sampling", 3, "step 3 of sampling failed"))
+    assert cli.main(["reconstruct"]) == 2
+    assert "error: step 3 of sampling failed; options or phot" in capsys.readouterr().err
 
 
 def test_an_interruption_may_say_what_is_left_to_be_done(pipeline, capsys):

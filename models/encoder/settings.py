@@ -40,6 +40,7 @@ class EncoderConfig(Options):
         0.4,
         "with the appearance of photographs, standard deviation of a Gaussian, pixels of its view",
         above=0,
+        at_most=100,
     )
     sharpening: int = option(
         2,
