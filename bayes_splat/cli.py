@@ -59,12 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except RuntimeError as error:
         from bayes_splat.samplers.failures import StepError  # late: PyTorch is loaded by now
+        from bayes_splat.unfinished import EXTREME
 
         if not isinstance(error, StepError):
             raise
-        return _refuse(
-            f"{error}; options or photographs with extreme numbers do that, take less extreme ones"
-        )
+        return _refuse(f"{error}; {EXTREME}")
     except OSError as error:
         if error.errno not in _FULL_DISK:
             if error.filename is None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from bayes_splat import compare_report
 from bayes_splat.compare_config import CompareConfig, PlannedRun
 from bayes_splat.errors import BayesSplatError, OutputError
+from bayes_splat.files import distinct_names
 from bayes_splat.saved_runs import SavedRun, load_run
 from bayes_splat.verdict import Verdict
 
@@ -99,7 +100,8 @@ def compare(folders: Sequence[Path | str], options: CompareConfig) -> Comparison
         OutputError: a folder holds no results, or nothing can be written.
         BayesSplatError: the runs have different target views, so that no pixel can be compared.
     """
-    runs = [load_run(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
+    names = distinct_names(folders)
+    runs = [load_run(folder, name) for folder, name in zip(folders, names, strict=True)]
     _require_same_targets(runs)
     judged = [run.judge() for run in runs]
     rows = [
@@ -131,16 +133,6 @@ def _start(run: PlannedRun) -> int:
     finally:
         if process.poll() is None:
             process.kill()
-
-
-def _names(folders: Sequence[Path | str]) -> list[str]:
-    """The folders' own names, as far as these differ."""
-    paths = [Path(folder).resolve() for folder in folders]
-    names = [path.name for path in paths]
-    return [
-        path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
-        for path in paths
-    ]
 
 
 def _require_same_targets(runs: Sequence[SavedRun]) -> None:

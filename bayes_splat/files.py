@@ -4,7 +4,7 @@ import errno
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -49,6 +49,16 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # the folder may be missing: the first error says that better
             partial.unlink(missing_ok=True)
+
+
+def distinct_names(folders: Sequence[Path | str]) -> list[str]:
+    """The folders' own names, as far as these differ, else ``parent/name``."""
+    paths = [Path(folder).resolve() for folder in folders]
+    names = [path.name for path in paths]
+    return [
+        path.name if names.count(path.name) == 1 else f"{path.parent.name}/{path.name}"
+        for path in paths
+    ]
 
 
 def writable_folder(path: Path | str) -> Path:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from bayes_splat import arviz_bridge, diagnostics, results
 from bayes_splat.diagnostics import PixelDiagnostics, PixelGrid
 from bayes_splat.errors import OutputError
-from bayes_splat.unfinished import DRAWS, unfinished_draws
+from bayes_splat.unfinished import DRAWS, num_unfinished
 from bayes_splat.verdict import Verdict, verdict
 
 _GROUPS = ("predictions", "predictions_constant_data", "sample_stats", "constant_data")
@@ -78,12 +78,10 @@ def load_run(folder: Path | str, name: str | None = None) -> SavedRun:
     """
     place = Path(folder)
     if (place / DRAWS).is_dir() and not (place / "posterior.nc").is_file():
-        try:
-            unfinished_draws(place)
-        except OutputError as error:
+        if not num_unfinished(place):
             raise OutputError(
                 f"{place} is a run that was stopped before its first draw; run it again."
-            ) from error
+            )
         raise OutputError(
             f"{place} is a run that was killed: bayes-splat finish {place} writes its results."
         )

@@ -9,6 +9,9 @@ from bayes_splat.samplers.sampling import Draws, stored_draws
 DRAWS = "draws"
 """Folder below that of the results into which draws go as they come; gone when all is written."""
 
+EXTREME = "options or photographs with extreme numbers do that; take less extreme ones"
+"""What to do about a step that raised."""
+
 
 def unfinished_draws(out: Path) -> Draws:
     """What a run has left in its folder.
@@ -31,7 +34,7 @@ def refuse_to_overwrite(out: Path) -> None:
     Raises:
         OutputError: draws are left there.
     """
-    left = _number(out)
+    left = num_unfinished(out)
     if left:
         raise OutputError(
             f"{out} holds {left} draws of a run that was stopped before its results were written: "
@@ -42,13 +45,14 @@ def refuse_to_overwrite(out: Path) -> None:
 
 def remedy(out: Path) -> str:
     """What can be done where a step of the sampler raised."""
-    left = _number(out)
+    left = num_unfinished(out)
     if left:
         return f"bayes-splat finish {out} writes the results of the {left} draws until then"
-    return "options or photographs with extreme numbers do that; take less extreme ones"
+    return EXTREME
 
 
-def _number(out: Path) -> int:
+def num_unfinished(out: Path) -> int:
+    """How many draws are left in a folder."""
     with suppress(ValueError, OSError):
         return stored_draws(out / DRAWS).num_draws
     return 0

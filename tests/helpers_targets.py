@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from bayes_splat.samplers.base import BlockInfo, Generators, Position
-from bayes_splat.samplers.positions import make_generators, rand
+from bayes_splat.samplers.positions import make_generators, rand, row
 
 LIMIT = 4.5
 """Standard errors allowed; one comparison in 150,000 would fail by chance."""
@@ -45,7 +45,7 @@ class Given(FunctionTarget):
     fixed: Position
 
     def of_chain(self, chain: int) -> "Given":
-        return self.block.given({s: v[chain : chain + 1] for s, v in self.fixed.items()})
+        return self.block.given(row(self.fixed, chain))
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,22 @@ class BlockOf:
 
     def extract(self, position: Position) -> Position:
         return {site: position[site] for site in self.sites}
+
+    def insert(self, block: Position, position: Position) -> Position:
+        return {**position, **block}
+
+
+@dataclass(frozen=True)
+class Everything:
+    """All sites of a target, for a Gibbs sampler of one block."""
+
+    target: Any
+
+    def given(self, position: Position) -> Any:
+        return self.target
+
+    def extract(self, position: Position) -> Position:
+        return dict(position)
 
     def insert(self, block: Position, position: Position) -> Position:
         return {**position, **block}

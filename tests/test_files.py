@@ -91,3 +91,7 @@ def test_a_folder_is_tried_before_the_work(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="a file stands where a folder should be"):
         files.writable_folder(tmp_path / "file")
+
+
+def test_folders_of_one_name_are_told_apart_by_where_they_lie():
+    assert files.distinct_names(["/a/fox", "/b/fern", "/c/fox"]) == ["a/fox", "fern", "c/fox"]

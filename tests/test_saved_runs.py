@@ -60,8 +60,8 @@ def test_what_is_no_run_is_refused(tmp_path):
     with pytest.raises(OutputError, match=r"killed is a run that was stopped before its first"):
         load_run(tmp_path / "killed")
     with DiskStore(tmp_path / "killed" / "draws") as store:
-        for group in (SITES, STATS):
-            store.append(group, {"x": torch.zeros(2)})
+        store.append(SITES, {"depth": torch.zeros(2)})
+        store.append(STATS, {"lp": torch.zeros(2)})
     with pytest.raises(OutputError, match=r"bayes-splat finish .*killed"):
         load_run(tmp_path / "killed")
     other = arviz_bridge.from_groups({"posterior": {"x": (("chain", "draw"), np.ones((2, 3)))}})

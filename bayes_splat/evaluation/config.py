@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from bayes_splat.config import GROUPS, RunConfig, compose_config
 from bayes_splat.errors import ConfigError
+from bayes_splat.files import distinct_names
 from bayes_splat.options import Options, build, option
 from bayes_splat.own_options import of_one, separate
 
@@ -189,7 +190,9 @@ def compose_evaluate(overrides: Sequence[str]) -> Plan:
         ]
     _require_known(single, options.methods)
     _require_same_views(configs)
-    names = _short_names(list(dict.fromkeys(scene for scene, _ in places)))
+    scenes = list(dict.fromkeys(scene for scene, _ in places))
+    short = (name.replace("/", "-") for name in distinct_names(scenes))  # they name folders
+    names = dict(zip(scenes, short, strict=True))
     return Plan(options, [_planned(place, names[place[0]], configs, settings) for place in places])
 
 
@@ -287,16 +290,6 @@ def _require_once(given: Sequence[str]) -> None:
     for text, number in Counter(given).items():
         if number > 1:
             raise ConfigError(f"{text} is given {number} times; once is enough")
-
-
-def _short_names(scenes: Sequence[str]) -> dict[str, str]:
-    """The scenes' own names as far as they differ, else with the folder that they lie in."""
-    paths = {scene: Path(scene).resolve() for scene in scenes}
-    names = Counter(path.name for path in paths.values())
-    return {
-        scene: path.name if names[path.name] == 1 else f"{path.parent.name}-{path.name}"
-        for scene, path in paths.items()
-    }
 
 
 def _folder_and_split(text: str, data: str | None) -> tuple[str, str | None]:

@@ -1,7 +1,7 @@
 """Exact on targets that fall into blocks; every fault that blocks invite is caught."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -223,22 +223,8 @@ def test_warmup_finds_step_size_and_preconditioner_and_then_they_stay():
 
 def test_as_a_block_of_gibbs():
     """On a conditional: carries its tuning on, and reports an acceptance."""
-
-    @dataclass(frozen=True)
-    class Whole:
-        target: Any
-
-        def given(self, position: Position) -> Any:
-            return self.target
-
-        def extract(self, position: Position) -> Position:
-            return {"x": position["x"]}
-
-        def insert(self, block: Position, position: Position) -> Position:
-            return {**position, **block}
-
     target = helpers.normal_chain()
-    gibbs = Gibbs(target, [KernelBlock("x", kernel(target), Whole(target))])
+    gibbs = Gibbs(target, [KernelBlock("x", kernel(target), targets.Everything(target))])
     targets.check_invariance(gibbs, target.draw(2000, 0), 5)
     generators, state = make_generators(0, 2), gibbs.init(target.draw(2, 0))
     for _ in range(3):

@@ -92,7 +92,7 @@ def test_states_that_a_cyclical_schedule_leaves_out_are_no_draws() -> None:
     normal = targets.FunctionTarget(lambda p: 0.5 * p["x"] ** 2)
     whole = Whole(normal)
     cyclical = Cyclical(0.5, 10, exploration=0.8, exploration_temperature=0.0)
-    block = KernelBlock("x", SGLD(whole, cyclical), Everything(whole))
+    block = KernelBlock("x", SGLD(whole, cyclical), targets.Everything(whole))
     start = {"x": torch.full((3,), 5.0).double()}
     found = []
     for kernel in (SGLD(whole, cyclical), Gibbs(normal, [block])):
@@ -129,22 +129,6 @@ class Whole(targets.FunctionTarget):
         self, position: Position, batch: Batch | None = None
     ) -> tuple[torch.Tensor, Position]:
         return super().potential_and_gradient(position)
-
-
-@dataclass(frozen=True)
-class Everything:
-    """The conditional of all sites."""
-
-    target: Whole
-
-    def given(self, position: Position) -> Whole:
-        return self.target
-
-    def extract(self, position: Position) -> Position:
-        return position
-
-    def insert(self, block: Position, position: Position) -> Position:
-        return block
 
 
 def test_a_second_run_gives_the_same_draws_and_initial_params_replace_the_start() -> None:
