@@ -91,8 +91,8 @@ def test_an_interruption_is_passed_on_and_waited_for(tmp_path, monkeypatch):
     done = tmp_path / "done"
     program = f"""
 import pathlib, time
-print("up", flush=True)
 try:
+    print("up", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     time.sleep(0.5)

@@ -1,5 +1,4 @@
 import logging
-import time
 import warnings
 
 import numpy as np
@@ -102,17 +101,15 @@ def test_single_chain_has_no_rhat():
     assert np.isnan(convergence.rhat(np.random.default_rng(0).normal(size=(1, 100, 2)))).all()
 
 
-def test_thousands_of_pixels_take_seconds():
+@pytest.mark.parametrize(
+    "function",
+    [convergence.rhat, convergence.ess_bulk, convergence.ess_tail, convergence.mcse_mean],
+)
+def test_thousands_of_pixels_at_once_are_each_as_alone(function):
     chains = np.random.default_rng(0).normal(size=(4, 250, 1024, 4)).astype(np.float32)
-    start = time.perf_counter()
-    for function in (
-        convergence.rhat,
-        convergence.ess_bulk,
-        convergence.ess_tail,
-        convergence.mcse_mean,
-    ):
-        function(chains)
-    assert time.perf_counter() - start < 20  # about 2.5 s on an idle core
+    values = function(chains)
+    assert values.shape == (1024, 4)
+    np.testing.assert_allclose(values[-1], function(chains[:, :, -1]), rtol=1e-6)
 
 
 def test_ess_of_chains_does_not_see_whether_they_agree():

@@ -1,6 +1,6 @@
 """Every item is done once, whoever does it, and a phase begins when the one before is done."""
 
-import time
+import threading
 
 import numpy as np
 import pytest
@@ -68,17 +68,21 @@ def test_phases_wait_for_each_other(threads):
 def test_a_late_helper_finds_nothing_to_do():
     """Nobody waits for threads, only for items; what comes late must not write."""
     seen = []
+    is_passed, is_late_done = threading.Event(), threading.Event()
 
     def kernel(progress, thread, done):
         if thread:
-            time.sleep(0.05)
+            is_passed.wait(60.0)
         before = done.copy()
         _mark(progress, thread, done, np.zeros(1, dtype=np.int64))
         seen.append((thread, (done != before).sum()))
+        if thread:
+            is_late_done.set()
 
     done = np.zeros(10, dtype=np.int64)
     run_pass(kernel, (10,), 2, done)
     assert (done == 1).all()
-    time.sleep(0.15)
+    is_passed.set()
+    assert is_late_done.wait(60.0)
     assert seen == [(0, 10), (1, 0)]
     assert (done == 1).all()
