@@ -12,12 +12,13 @@ held-out context photographs (``models.cross_views``) are most likely; no target
 A discrepancy term in the sense of Kennedy and O'Hagan (2001), "Bayesian calibration of computer
 models", section 4.
 
-From held-out views to new ones three constants lead (``squared_scale``),
+From held-out views to new ones leads
 
-    s^2 = e g (u / g)^p,   with T^q for T in u,
+    s^2 = e (a_0 + (1 + a_1) V) + t (a_2 T^2q + c T^4q),   e = r (1 - l)^2 + l E,
 
-g the geometric mean of u over the held-out views: where errors will be large is not known that
-well, so scales are drawn towards a common one.
+e for every new view: the share l of errors that changes slowly over the picture
+(``residuals.smooth_share``) grows with the distance of cameras, E (``bayes_splat.remoteness``),
+the rest does not.
 
 The draws' own variance is part of s^2. A mixture over draws of Normal(render_k, noise_k) has it
 already, so ``noise_scale`` gives the components what is left of s^2, times multipliers that make
@@ -31,22 +32,25 @@ import numpy as np
 from jaxtyping import Float
 from scipy import ndimage, optimize, special
 
+from bayes_splat.residuals import smooth_share
+
 FREEDOM = 2.5
 """Degrees of freedom of the Student-t."""
 
-EASE = 0.65
-"""e with two context views: a picture of a new view has the Gaussians of both, a held-out one only
-those of the other. Where a held-out view has those of two or more, e is 1."""
+ROUGH = {2: 1.75, 3: 2.6}
+"""r by the number of context views; that of the last for more of them."""
 
-EVENNESS = 0.9
-"""p: how much of the differences between scales is kept, in logarithms. Less than all of them gives
-narrower intervals at the same coverage."""
+UNSEEN = {2: 0.7, 3: 1.0}
+"""t, likewise."""
 
 THINNING = 0.6
 """q: where only some context views see a surface, all of their Gaussians together let less light
 through than those of all but one do, so T of a new view stands for a greater T of a held-out one.
-All four are constants for all scenes; docs/uncertainty.md says where they come from and what
+All are constants for all scenes; docs/uncertainty.md says where they come from and what
 ``benchmarks/constants.py`` finds on random scenes."""
+
+SEEN = 0.5
+"""Less light than this gets through where a pixel counts as seen from other views."""
 
 BLUR = 1.5
 """Standard deviation of the blur of V, pixels."""
@@ -81,32 +85,47 @@ class Discrepancy(NamedTuple):
     Attributes:
         coefficients: a_0 to a_2, see ``TERMS``; a_0 and a_2 in squared colour units.
         color_variance: c, squared colour units.
-        typical: g, the geometric mean of u over held-out views, squared colour units.
+        smooth_share: l, what part of the residuals of held-out views changes slowly.
         num_views: how many were held out, one after another: all context views.
     """
 
     coefficients: tuple[float, ...]
     color_variance: float
-    typical: float
+    smooth_share: float
     num_views: int = 2
 
-    @property
-    def ease(self) -> float:
-        """e: by how much less new views err, in squares, than held-out ones."""
-        return EASE if self.num_views <= 2 else 1.0
+    def ease(self, remoteness: Float[np.ndarray, " view"]) -> Float[np.ndarray, " view"]:
+        """e: by how much more, in squares, new views err than held-out ones where they see.
 
-    def squared_scale(self, pictures: Pictures) -> Float[np.ndarray, "view height width 3"]:
+        Args:
+            remoteness: E of every view, see ``bayes_splat.remoteness``.
+        """
+        rough = self._of_number(ROUGH) * (1.0 - self.smooth_share) ** 2
+        return np.asarray(rough + self.smooth_share * remoteness)
+
+    def squared_scale(
+        self, pictures: Pictures, remoteness: Float[np.ndarray, " view"]
+    ) -> Float[np.ndarray, "view height width 3"]:
         """s^2 of every pixel and channel of new views."""
         thinned = pictures._replace(through=np.power(pictures.through.clip(0.0, 1.0), THINNING))
-        relative = _scale_as_held_out(thinned, self.coefficients, self.color_variance)
-        relative /= self.typical
-        return np.asarray(self.ease * self.typical * np.power(relative, EVENNESS))
+        (_, variance, through), _ = _terms(thinned, self.color_variance)
+        even, spread, unseen = self.coefficients
+        seen = even + (1.0 + spread) * variance
+        nothing = unseen * through + self.color_variance * np.square(through)
+        ease = self.ease(remoteness)[:, None, None, None]
+        return np.asarray(ease * seen + self._of_number(UNSEEN) * nothing + _LEAST_VARIANCE)
 
-    def noise_scale(self, pictures: Pictures) -> Float[np.ndarray, "view height width 3"]:
+    def noise_scale(
+        self, pictures: Pictures, remoteness: Float[np.ndarray, " view"]
+    ) -> Float[np.ndarray, "view height width 3"]:
         """Scale of the noise around every draw: what is left of s^2 beside the draws' variance."""
-        total = self.squared_scale(pictures)
+        total = self.squared_scale(pictures, remoteness)
         own = pictures.variance * (FREEDOM - 2.0) / FREEDOM
         return np.asarray(np.sqrt(np.maximum(total - own, _FLOOR * total)))
+
+    def _of_number(self, constants: dict[int, float]) -> float:
+        """The one for so many context views."""
+        return constants[min(self.num_views, max(constants))]
 
 
 def multipliers(number: int) -> Float[np.ndarray, " number"]:
@@ -138,7 +157,8 @@ def fit(pictures: Pictures, observed: Float[np.ndarray, "view height width 3"]) 
     color_variance = float(observed.reshape(-1, 3).var(0).mean())
     parts, given = _terms(pictures, color_variance)
     terms, known = np.stack([part.reshape(-1) for part in parts]), given.reshape(-1)
-    squares = np.square(observed - pictures.mean).reshape(-1)
+    wrong_by = observed - pictures.mean
+    squares = np.square(wrong_by).reshape(-1)
     if not (np.isfinite(terms).all() and np.isfinite(squares).all()):
         raise ValueError("pictures or photographs have numbers that are not finite")
     step = max(1, squares.size // _MOST_NUMBERS)
@@ -153,8 +173,12 @@ def fit(pictures: Pictures, observed: Float[np.ndarray, "view height width 3"]) 
     )
     coefficients = tuple(map(float, unit * np.exp(found.x)))
     scale = _weighted(parts, given, coefficients)
-    typical = float(np.exp(np.log(scale).mean()))
-    return Discrepancy(coefficients, color_variance, typical, num_views=len(observed))
+    return Discrepancy(
+        coefficients,
+        color_variance,
+        smooth_share=smooth_share(wrong_by / np.sqrt(scale), pictures.through < SEEN),
+        num_views=len(observed),
+    )
 
 
 def _energy(
@@ -179,17 +203,10 @@ def _energy(
     return float(value), np.array(slopes)
 
 
-def _scale_as_held_out(
-    pictures: Pictures, coefficients: tuple[float, ...], color_variance: float
-) -> Float[np.ndarray, "view height width 3"]:
-    """u: the squared scale of errors of held-out views."""
-    return _weighted(*_terms(pictures, color_variance), coefficients)
-
-
 def _weighted(
     terms: list[np.ndarray], known: np.ndarray, coefficients: tuple[float, ...]
 ) -> np.ndarray:
-    """The sum of both parts of u, see ``_terms``."""
+    """u: the squared scale of errors of held-out views, from what ``_terms`` gives."""
     scale = known
     for coefficient, term in zip(coefficients, terms, strict=True):
         scale = scale + coefficient * term

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from bayes_splat import discrepancy, residuals
-from bayes_splat.discrepancy import Discrepancy, Pictures
+from bayes_splat.discrepancy import SEEN, Discrepancy, Pictures
 from bayes_splat.errors import ModelError
 from bayes_splat.inference import sample_posterior
 from bayes_splat.models import blocks, cross_views
@@ -35,9 +35,6 @@ WARMUP, DRAWS, CHAINS = 20, 20, 2
 
 STRENGTH = 10.0
 """The learned noise counts as much as so many times the context photographs."""
-
-_SEEN = 0.5
-"""Less light than this gets through where a pixel counts as seen from other views."""
 
 
 class HeldOut(NamedTuple):
@@ -84,7 +81,7 @@ def learn(
         photographs.append(cross_views.photograph(part).double().numpy())
     pictures = Pictures(*(np.stack(parts) for parts in zip(*found, strict=True)))
     observed = np.stack(photographs)
-    wrong_by, is_seen = observed - pictures.mean, pictures.through < _SEEN
+    wrong_by, is_seen = observed - pictures.mean, pictures.through < SEEN
     together = residuals.design_effect(wrong_by, is_seen, _falloff_variance(model))
     noise_scale = math.sqrt(together) * residuals.trimmed_scale(wrong_by, is_seen)
     concentration = 0.5 * STRENGTH * 3.0 * model.num_pixels

@@ -340,7 +340,7 @@ def _learned(learned: HeldOut | None) -> dict[str, Any] | None:
         "together": learned.together,
         **dict(zip(TERMS, found.coefficients, strict=True)),
         "color_variance": found.color_variance,
-        "typical": found.typical,
+        "smooth_share": found.smooth_share,
     }
 
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from bayes_splat import depth_error, diagnostics, metrics, verdict
+from bayes_splat import depth_error, diagnostics, metrics, remoteness, verdict
 from bayes_splat.diagnostics import PixelDiagnostics, PixelGrid
 from bayes_splat.discrepancy import Discrepancy, Pictures, multipliers
 from bayes_splat.draw_arrays import DrawArray
@@ -147,7 +147,8 @@ def local_noise(
     summary = summarise(model, draws, is_used, cameras)
     if summary is None:  # no draw is finite: whoever asks finds out
         return lambda index: torch.zeros(len(is_used), 1, 1, 1, 1, dtype=torch.float64)
-    scale = torch.from_numpy(discrepancy.noise_scale(summary))
+    far = remoteness.of_views(model.views.cameras, cameras)
+    scale = torch.from_numpy(discrepancy.noise_scale(summary, far))
     factors = torch.from_numpy(multipliers(draws.num_draws * len(is_used)))
     rows = factors.reshape(draws.num_draws, len(is_used))
     return lambda index: rows[index, :, None, None, None, None] * scale

@@ -1,5 +1,8 @@
 """What residuals of held-out photographs say of the noise: how large, and how far it goes together.
 
+Two numbers tell how far: kappa, how many pixels count as one, and what share of the residuals
+changes slowly over the picture.
+
 A likelihood of independent pixels takes every pixel for news. Residuals of neighbours are alike,
 though (a surface at a wrong depth is wrong as a whole, an exposure shifts a view), and such a
 posterior is too sure. What a Gaussian learns of its opacity is the sum of residuals over the pixels
@@ -21,6 +24,7 @@ import math
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy import ndimage
 
 _TRIMMED = 0.1
 _KEPT_VARIANCE = 0.6228
@@ -28,6 +32,13 @@ _KEPT_VARIANCE = 0.6228
 
 _NEGLIGIBLE = 1e-3
 """Weights exp(-|d|^2 / (4 v)) below this are left out."""
+
+_SMOOTH, _LEAST_SMOOTH = 1 / 32, 2.0
+"""Standard deviation of the blur that what is smooth outlasts: in widths of the picture, and at
+least so many pixels. Of independent pixels 2 % outlast one of two pixels."""
+
+_FARTHEST = 2.0
+"""Residuals count as no more than so many of their scales."""
 
 
 def trimmed_scale(
@@ -77,13 +88,44 @@ def design_effect(
     return max(float(total), 1.0)
 
 
+def smooth_share(
+    ratios: Float[np.ndarray, "view height width 3"],
+    is_seen: Bool[np.ndarray, "view height width"],
+) -> float:
+    """What part of the mean square of residuals a blur leaves, in [0, 1].
+
+    Exposure, and light that a surface sends elsewhere, shift whole surfaces and outlast the blur;
+    noise and edges that are off by a pixel do not.
+
+    Args:
+        ratios: residuals in units of their scales.
+        is_seen: pixels that count; all do where none is.
+    """
+    counts = _counted(ratios, is_seen).astype(np.float64)
+    values = counts * np.clip(ratios, -_FARTHEST, _FARTHEST)
+    blur = max(_SMOOTH * ratios.shape[2], _LEAST_SMOOTH)
+    widths = (0.0, blur, blur, 0.0)
+    # Of pixels that count alone: those that do not are no reason for means to be smaller.
+    sums, weights = (
+        ndimage.gaussian_filter(part, widths, mode="constant") for part in (values, counts)
+    )
+    smooth = counts * sums / np.maximum(weights, 1e-6)
+    whole = np.square(values).sum()
+    return min(float(np.square(smooth).sum() / whole), 1.0) if whole > 0.0 else 0.0
+
+
 def _kept(residuals: np.ndarray, is_seen: np.ndarray) -> Bool[np.ndarray, "view height width 3"]:
     """Which residuals count: seen, and not of the tenth that is farthest out."""
-    seen = is_seen if is_seen.any() else np.ones_like(is_seen)
-    counts = np.broadcast_to(seen[..., None], residuals.shape)
+    counts = _counted(residuals, is_seen)
     squares = np.sort(np.square(residuals[counts]))
     largest = squares[max(1, int((1.0 - _TRIMMED) * squares.size)) - 1]
     return np.asarray(counts & (np.square(residuals) <= largest))
+
+
+def _counted(residuals: np.ndarray, is_seen: np.ndarray) -> Bool[np.ndarray, "view height width 3"]:
+    """The pixels that are seen, or all where none is, in every channel."""
+    seen = is_seen if is_seen.any() else np.ones_like(is_seen)
+    return np.asarray(np.broadcast_to(seen[..., None], residuals.shape))
 
 
 def _products(values: np.ndarray, rows: int, columns: int) -> np.ndarray:

@@ -58,6 +58,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "process_memory",
         "proposal_figures",
         "report",
+        "remoteness",
         "residuals",
         "results",
         "saved_runs",

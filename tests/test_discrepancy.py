@@ -6,11 +6,11 @@ from scipy import stats
 
 from bayes_splat import discrepancy
 from bayes_splat.discrepancy import (
-    EASE,
-    EVENNESS,
     FREEDOM,
+    ROUGH,
     TERMS,
     THINNING,
+    UNSEEN,
     Discrepancy,
     Pictures,
 )
@@ -18,6 +18,17 @@ from tests.helpers_scenes import LIMIT
 
 NUMBER = 400
 """Of draws that share a Student-t."""
+
+SHARE = 0.4
+"""Of errors that change slowly."""
+
+EASE = ROUGH[2] * 0.6**2 + 0.4 * 0.25
+"""e of that share half-way between two context views."""
+
+
+def between(views: int = 1) -> np.ndarray:
+    """So remote are views half-way between two context views."""
+    return np.full(views, 0.25)
 
 
 def random_pictures(seed: int = 0, views: int = 2, height: int = 60, width: int = 70) -> Pictures:
@@ -32,17 +43,14 @@ def random_pictures(seed: int = 0, views: int = 2, height: int = 60, width: int 
 def even_parts(pictures: Pictures, size: float = 2e-3) -> Discrepancy:
     """Every term makes about as much of the error."""
     terms, _ = discrepancy._terms(pictures, 0.0)
-    return Discrepancy(tuple(size / float(term.mean()) for term in terms), 0.01, size)
+    return Discrepancy(tuple(size / float(term.mean()) for term in terms), 0.01, SHARE)
 
 
 def plain(pictures: Pictures, some: Discrepancy) -> np.ndarray:
     """u, the squared scale of held-out views."""
-    return discrepancy._scale_as_held_out(pictures, some.coefficients, some.color_variance)
-
-
-def of_new_views(u: np.ndarray | float, typical: float) -> np.ndarray | float:
-    """s^2, written another way."""
-    return EASE * u**EVENNESS * typical ** (1.0 - EVENNESS)
+    return discrepancy._weighted(
+        *discrepancy._terms(pictures, some.color_variance), some.coefficients
+    )
 
 
 def simulated(pictures: Pictures, truth: Discrepancy, seed: int = 1) -> np.ndarray:
@@ -61,7 +69,7 @@ def test_terms_by_hand(term):
     pictures = Pictures(np.zeros((*shape, 3)), np.full((*shape, 3), 0.04), np.full(shape, 0.3))
     wanted = {"even": 1.0, "spread": 0.04, "unseen": 0.09}
     assert set(wanted) == set(TERMS)
-    none = Discrepancy((0.0,) * len(TERMS), 0.2, 0.05)
+    none = Discrepancy((0.0,) * len(TERMS), 0.2, SHARE)
     alone = none._replace(coefficients=tuple(2.0 * float(term == other) for other in TERMS))
     found = plain(pictures, none)
     np.testing.assert_allclose(found, 0.04 + 0.2 * 0.3**4, rtol=1e-4)
@@ -70,46 +78,62 @@ def test_terms_by_hand(term):
 
 
 def test_new_views_by_hand():
-    """Scales are drawn towards the typical one, and the light that gets through counts for more."""
+    """What is seen errs by e, what is not by t, and the light that gets through counts for more."""
     shape = (1, 20, 30)
     pictures = Pictures(np.zeros((*shape, 3)), np.full((*shape, 3), 0.04), np.full(shape, 0.3))
-    some = Discrepancy((0.01, 0.5, 0.1), 0.2, 0.05)
+    some = Discrepancy((0.01, 0.5, 0.1), 0.2, SHARE)
     thinned = 0.3**THINNING
-    u = 0.01 + 1.5 * 0.04 + 0.1 * thinned**2 + 0.2 * thinned**4
-    np.testing.assert_allclose(some.squared_scale(pictures), of_new_views(u, 0.05), rtol=1e-4)
+    seen, unseen = 0.01 + 1.5 * 0.04, 0.1 * thinned**2 + 0.2 * thinned**4
+    wanted = EASE * seen + UNSEEN[2] * unseen
+    np.testing.assert_allclose(some.squared_scale(pictures, between()), wanted, rtol=1e-4)
 
 
-def test_held_out_views_of_three_err_as_new_ones_do():
+def test_errors_that_change_slowly_grow_with_the_distance_and_others_do_not():
+    """Linearly; the rest is that of all views alike."""
+    pictures = random_pictures(views=3)
+    slow, none, every = (
+        even_parts(pictures)._replace(smooth_share=share) for share in (SHARE, 0.0, 1.0)
+    )
+    far = np.array([0.25, 1.0, 3.0])
+    np.testing.assert_allclose(none.ease(far), ROUGH[2])
+    np.testing.assert_allclose(every.ease(far), far)
+    np.testing.assert_allclose(np.diff(slow.ease(far)), SHARE * np.diff(far))
+    assert slow.ease(between())[0] == pytest.approx(EASE)
+    opaque = pictures._replace(through=np.zeros((3, 60, 70)))
+    near, remote = (slow.squared_scale(opaque, where) for where in (np.ones(3), far))
+    for view in range(3):
+        ratio = slow.ease(far)[view] / slow.ease(np.ones(1))[0]
+        np.testing.assert_allclose(remote[view], ratio * near[view], rtol=1e-2)
+
+
+def test_held_out_views_of_three_err_more_as_new_ones_do():
+    """They have the Gaussians of two views, and new ones those of three."""
     pictures, observed = random_pictures(), np.random.default_rng(5).random((2, 60, 70, 3))
     two = discrepancy.fit(pictures, observed)
     twice = Pictures(*(np.concatenate([part, part]) for part in pictures))
     four = discrepancy.fit(twice, np.concatenate([observed, observed]))
-    assert (two.num_views, two.ease) == (2, EASE)
-    assert (four.num_views, four.ease) == (4, 1.0)
-    wider = two._replace(num_views=4).squared_scale(pictures) / two.squared_scale(pictures)
-    np.testing.assert_allclose(wider, 1.0 / EASE)
-
-
-def test_scales_differ_less_than_those_of_held_out_views():
-    """In logarithms by the share p, about the typical scale, which only e changes."""
-    pictures = random_pictures()._replace(through=np.zeros((2, 60, 70)))
-    some = even_parts(random_pictures())
-    u = plain(pictures, some)
-    found = np.log(some.squared_scale(pictures) / EASE / some.typical)
-    np.testing.assert_allclose(found, EVENNESS * np.log(u / some.typical), rtol=1e-9)
-    assert 0.5 < EVENNESS < 1.0
-    assert found.std() < np.log(u).std()
+    assert (two.num_views, four.num_views) == (2, 4)
+    assert four.smooth_share == pytest.approx(two.smooth_share)
+    nowhere = np.zeros(1)
+    ratio = four.ease(nowhere) / two.ease(nowhere)
+    np.testing.assert_allclose(ratio, ROUGH[3] / ROUGH[2], rtol=1e-6)
+    dark = Pictures(*(np.zeros((1, 4, 5, 3)), np.zeros((1, 4, 5, 3)), np.ones((1, 4, 5))))
+    wide = [
+        some._replace(coefficients=(0.0, 0.0, 1.0)).squared_scale(dark, nowhere).mean()
+        for some in (four, two)
+    ]
+    assert wide[0] / wide[1] == pytest.approx(UNSEEN[3] / UNSEEN[2], rel=1e-4)
 
 
 def test_what_is_not_seen_is_as_uncertain_as_colors_are():
-    """Where all light gets through, u has the variance of the photographs' colours."""
+    """Where all light gets through, s^2 is t times the variance of the photographs' colours."""
     nothing = np.zeros((1, 4, 5, 3))
-    some = Discrepancy((0.0,) * len(TERMS), 0.07, 0.003)
+    some = Discrepancy((0.0,) * len(TERMS), 0.07, SHARE)
     seen, half, unseen = (
-        some.squared_scale(Pictures(nothing, nothing, np.full((1, 4, 5), through)))
+        some.squared_scale(Pictures(nothing, nothing, np.full((1, 4, 5), through)), between())
         for through in (0.0, 0.5, 1.0)
     )
-    np.testing.assert_allclose(unseen, of_new_views(0.07, 0.003), rtol=1e-4)
+    np.testing.assert_allclose(unseen, UNSEEN[2] * 0.07, rtol=1e-4)
     assert seen.max() < 1e-3 * unseen.min()
     assert (seen < half).all()
     assert (half < unseen).all()
@@ -117,9 +141,9 @@ def test_what_is_not_seen_is_as_uncertain_as_colors_are():
 
 def test_light_that_gets_through_is_taken_for_a_share_whatever_rounding_says():
     nothing = np.zeros((1, 4, 5, 3))
-    some = Discrepancy((0.0,) * len(TERMS), 0.07, 0.003)
+    some = Discrepancy((0.0,) * len(TERMS), 0.07, SHARE)
     below, at = (
-        some.squared_scale(Pictures(nothing, nothing, np.full((1, 4, 5), through)))
+        some.squared_scale(Pictures(nothing, nothing, np.full((1, 4, 5), through)), between())
         for through in (-1e-7, 0.0)
     )
     np.testing.assert_array_equal(below, at)
@@ -130,8 +154,8 @@ def test_the_spread_of_draws_is_blurred_inside_its_view():
     variance = np.zeros((2, 15, 15, 3))
     variance[0, 7, 7, 1] = 1.0
     pictures = Pictures(np.zeros_like(variance), variance, np.zeros((2, 15, 15)))
-    some = Discrepancy((0.0,) * len(TERMS), 0.0, 0.01)
-    u, found = plain(pictures, some), some.squared_scale(pictures)
+    some = Discrepancy((0.0,) * len(TERMS), 0.0, SHARE)
+    u, found = plain(pictures, some), some.squared_scale(pictures, between(2))
     assert found[0, 7, 7, 1] > found[0, 7, 9, 1] > found[0, 0, 0, 1]
     assert found[0, 7, 9, 1] == pytest.approx(found[0, 9, 7, 1])
     assert found[..., [0, 2]].max() == found[1].max() == found.min()
@@ -142,7 +166,7 @@ def test_squares_add_up():
     """The noise around draws and the draws' own variance make s^2 of the Student-t."""
     pictures = random_pictures()
     some = even_parts(pictures)
-    scale, total = some.noise_scale(pictures), some.squared_scale(pictures)
+    scale, total = some.noise_scale(pictures, between(2)), some.squared_scale(pictures, between(2))
     assert (scale > 0).all()
     assert np.isfinite(scale).all()
     assert (scale**2 <= total * (1 + 1e-12)).all()
@@ -157,7 +181,7 @@ def test_draws_that_disagree_leave_no_interval_of_width_zero():
     pictures = random_pictures()
     wild = np.zeros_like(pictures.variance)
     wild[:, ::7, ::7] = 50.0  # a blur leaves little of it
-    scale = even_parts(pictures).noise_scale(pictures._replace(variance=wild))
+    scale = even_parts(pictures).noise_scale(pictures._replace(variance=wild), between(2))
     assert np.isfinite(scale).all()
     assert (scale > 0).all()
     assert scale[:, ::7, ::7].min() > 0.01
@@ -209,7 +233,6 @@ def test_the_fit_finds_what_errors_were_made_with():
     observed = simulated(pictures, truth)
     found = discrepancy.fit(pictures, observed)
     assert found.color_variance == pytest.approx(truth.color_variance, rel=1e-3)
-    assert np.log(found.typical) == pytest.approx(np.log(plain(pictures, found)).mean())
     exact = np.log(truth.coefficients)
     inputs = of_fit(pictures, observed)
     curvature = np.stack(
@@ -236,6 +259,27 @@ def test_unseen_pixels_are_where_errors_are_found():
     seen = scale[through == 0]
     assert np.median(seen) == pytest.approx(0.02, rel=0.1)
     assert np.median(scale[through == 1]) > 8.0 * np.median(seen)
+
+
+def test_the_fit_tells_errors_that_change_slowly_from_others():
+    """Shifts of whole pictures, and noise of the same size, beside each other."""
+    rng = np.random.default_rng(3)
+    flat = np.full((2, 60, 70, 3), 0.5)
+    pictures = Pictures(flat, np.zeros_like(flat), np.zeros((2, 60, 70)))
+    shift, noise = (
+        0.03 * np.array([1.0, -1.0])[:, None, None, None],
+        0.03 * rng.normal(size=flat.shape),
+    )
+    shares = [
+        discrepancy.fit(pictures, flat + wrong_by).smooth_share
+        for wrong_by in (noise, shift + noise, shift + 0.0 * noise)
+    ]
+    assert shares[0] < 0.05
+    assert shares[1] == pytest.approx(0.5, abs=0.05)
+    assert shares[2] > 0.99
+    hidden = pictures._replace(through=pictures.through + (np.arange(70) < 35))
+    partly = discrepancy.fit(hidden, flat + np.where(np.arange(70)[:, None] < 35, shift, noise))
+    assert partly.smooth_share < 0.05, "what no other view sees has no say"
 
 
 def test_outliers_leave_the_bulk_alone():
@@ -271,7 +315,7 @@ def test_the_gradient_is_the_slope_of_the_energy():
         assert (ahead - behind) / 2e-5 == pytest.approx(gradient[axis], rel=1e-5, abs=1e-8)
 
     def by_hand(coefficients: np.ndarray) -> float:
-        some = Discrepancy(tuple(coefficients), float(observed.reshape(-1, 3).var(0).mean()), 0.01)
+        some = Discrepancy(tuple(coefficients), float(observed.reshape(-1, 3).var(0).mean()), SHARE)
         scale = np.sqrt(plain(pictures, some).reshape(-1))
         return float(-stats.t(FREEDOM, scale=scale).logpdf(np.sqrt(squares)).mean())
 
@@ -293,8 +337,8 @@ def test_perfect_pictures_can_be_fitted():
         variance=np.zeros_like(pictures.variance), through=np.zeros_like(pictures.through)
     )
     found = discrepancy.fit(sure, sure.mean)
-    assert np.isfinite(found.noise_scale(pictures)).all()
-    assert found.noise_scale(sure).max() < 0.01
+    assert np.isfinite(found.noise_scale(pictures, between(2))).all()
+    assert found.noise_scale(sure, between(2)).max() < 0.01
 
 
 def test_what_cannot_be_compared_is_refused():

@@ -83,8 +83,8 @@ def test_error_bars_are_learned_too(learned):
     )
     flat = np.full((1, 6, 8, 3), 0.5)
     pictures = held_out.Pictures(flat, 1e-3 * np.ones_like(flat), np.zeros((1, 6, 8)))
-    seen = learned.discrepancy.squared_scale(pictures)
-    unseen = learned.discrepancy.squared_scale(pictures._replace(through=np.ones((1, 6, 8))))
+    nothing, far = pictures._replace(through=np.ones((1, 6, 8))), np.ones(1)
+    seen, unseen = (learned.discrepancy.squared_scale(each, far) for each in (pictures, nothing))
     assert 0.2 * learned.noise_scale < np.sqrt(seen).mean() < 5.0 * learned.noise_scale
     assert (unseen > 2.0 * seen).all()
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
-from bayes_splat import depth_error, discrepancy, inference, predictions
+from bayes_splat import depth_error, discrepancy, inference, predictions, remoteness
 from bayes_splat.discrepancy import Discrepancy
 from bayes_splat.errors import ModelError
 from bayes_splat.samplers.store import DiskStore
@@ -146,7 +146,7 @@ def test_predictions_show_what_is_present():
 
 # ----- the error of new views -----
 
-LOCAL = Discrepancy((0.01, 0.5, 0.04), 0.08, 0.02)
+LOCAL = Discrepancy((0.01, 0.5, 0.04), 0.08, 0.4)
 
 
 def pictures_of(model, draws):
@@ -166,7 +166,8 @@ def test_the_noise_is_that_of_the_discrepancy(model, draws):
     plain, *_ = predictions.predict(model, draws, model.views)
     colors, through = pictures_of(model, draws)
     summary = discrepancy.Pictures(colors.mean(0), colors.var(0), through.mean(0))
-    scale = LOCAL.noise_scale(summary)
+    cameras = model.views.cameras
+    scale = LOCAL.noise_scale(summary, remoteness.of_views(cameras, cameras))
     factors = discrepancy.multipliers(len(colors))
     np.testing.assert_allclose(maps.mean, plain.mean, rtol=1e-12)
     np.testing.assert_allclose(maps.epistemic_std, plain.epistemic_std, rtol=1e-9)

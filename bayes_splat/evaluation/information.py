@@ -52,8 +52,10 @@ def unknown(record: Predictive, discrepancy: Discrepancy | None = None) -> Unkno
         1.0 - record.alphas.astype(np.float64),
     )
     opaque = pictures._replace(through=covered)
-    unseen = discrepancy.squared_scale(pictures) - discrepancy.squared_scale(opaque)
-    return Unknown(record.means, unseen, np.square(discrepancy.noise_scale(opaque)))
+    # As remote as context views are, all of them: what distance does to colours tells nothing.
+    far = np.ones(len(covered))
+    unseen = discrepancy.squared_scale(pictures, far) - discrepancy.squared_scale(opaque, far)
+    return Unknown(record.means, unseen, np.square(discrepancy.noise_scale(opaque, far)))
 
 
 def of_pixels(found: Unknown) -> Float[np.ndarray, " view"]:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from bayes_splat import depth_error, mixtures
+from bayes_splat import depth_error, mixtures, remoteness
 from bayes_splat.diagnostics import PixelDiagnostics, diagnose_pixels, fixed_grid
 from bayes_splat.discrepancy import Discrepancy, Pictures, multipliers
 from bayes_splat.errors import ModelError
@@ -114,7 +114,8 @@ def predict(
     if discrepancy is not None:
         pictures = Pictures(colors.mean(0), colors.var(0), 1.0 - alphas.mean(0))
         factors = multipliers(len(colors))[:, None, None, None, None]
-        stds = (factors * discrepancy.noise_scale(pictures)).astype(np.float32)
+        far = remoteness.of_views(model.views.cameras, cameras, without_view)
+        stds = (factors * discrepancy.noise_scale(pictures, far)).astype(np.float32)
     depth_stds = depth_error.bucket_std(model, depths)
     if discrepancy is not None:
         of_proposal = depth_error.proposal_spread(model, cameras, without_view)

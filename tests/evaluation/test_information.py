@@ -54,11 +54,12 @@ def test_what_nothing_covers_is_unknown_where_the_error_of_new_views_was_learned
     # Draws all alike: only the light that gets through (half, and all of it) tells of ignorance.
     record = _record(np.full((4, 2, 1, 1, 3), 0.5), 0.1)
     record = replace(record, alphas=np.array([0.5, 0.0], np.float32).reshape(2, 1, 1))
-    learned = Discrepancy((0.02, 0.5, 0.01), 0.04, 0.02)
+    learned = Discrepancy((0.02, 0.5, 0.01), 0.04, 0.4)
     found = information.unknown(record, learned)
-    ease, thinned = discrepancy.EASE, 0.5**discrepancy.THINNING
+    # As if views were as far from the context as its views are from each other.
+    ease, thinned = discrepancy.ROUGH[2] * 0.6**2 + 0.4, 0.5**discrepancy.THINNING
     more = np.array([0.01 * thinned**2 + 0.04 * thinned**4, 0.01 + 0.04])
-    unseen = ease * 0.02 * ((1.0 + more / 0.02) ** discrepancy.EVENNESS - 1.0)
+    unseen = discrepancy.UNSEEN[2] * more
     np.testing.assert_allclose(found.unseen[:, 0, 0, 0], unseen, rtol=1e-4)
     np.testing.assert_allclose(found.noise, ease * 0.02, rtol=1e-3)
     expected = 1.5 * np.log1p(found.unseen[:, 0, 0, 0] / found.noise[:, 0, 0, 0])

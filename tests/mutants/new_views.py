@@ -7,6 +7,7 @@ CROSS = "tests/models/test_cross_views.py::"
 DEPTH_ERROR = "tests/test_depth_error.py::"
 DISCREPANCY = "tests/test_discrepancy.py::"
 HARMONICS = "tests/models/test_harmonics_gibbs.py::"
+REMOTENESS = "tests/test_remoteness.py::"
 RESIDUALS = "tests/test_residuals.py::"
 SCORES = RESIDUALS + "test_it_is_by_how_much_scores_vary_more_than_those_of_independent_pixels"
 
@@ -61,11 +62,28 @@ MUTANTS = [
         (DEPTH_ERROR + "test_a_view_is_left_out_of_the_spread",),
     ),
     Mutant(
-        "scales of new views are not drawn together",
+        "new views err as much wherever they are",
         "bayes_splat/discrepancy.py",
-        "np.power(relative, EVENNESS)",
-        "relative",
-        (DISCREPANCY + "test_scales_differ_less_than_those_of_held_out_views",),
+        "self.smooth_share * remoteness",
+        "self.smooth_share * np.ones_like(remoteness)",
+        (DISCREPANCY + "test_errors_that_change_slowly_grow_with_the_distance_and_others_do_not",),
+    ),
+    Mutant(
+        "distances among context views are forgotten",
+        "bayes_splat/remoteness.py",
+        "- 0.5 * among",
+        "- 0.0 * among",
+        (
+            REMOTENESS + "test_by_hand_for_two_context_views",
+            REMOTENESS + "test_it_is_the_variance_of_brownian_motion",
+        ),
+    ),
+    Mutant(
+        "pixels that no other view sees change slowly too",
+        "bayes_splat/discrepancy.py",
+        "pictures.through < SEEN),",
+        "pictures.through < 2.0),",
+        (DISCREPANCY + "test_the_fit_tells_errors_that_change_slowly_from_others",),
     ),
     Mutant(
         "errors of new views have the tails of a Normal",
