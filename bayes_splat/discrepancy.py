@@ -40,8 +40,8 @@ FREEDOM = 2.5
 ROUGH = {2: 1.75, 3: 2.6}
 """r by the number of context views; that of the last for more of them."""
 
-UNSEEN = {2: 0.7, 3: 1.0}
-"""t, likewise."""
+UNSEEN = 0.7
+"""t."""
 
 THINNING = 0.6
 """q: where only some context views see a surface, all of their Gaussians together let less light
@@ -100,8 +100,9 @@ class Discrepancy(NamedTuple):
         Args:
             remoteness: E of every view, see ``bayes_splat.remoteness``.
         """
-        rough = self._of_number(ROUGH) * (1.0 - self.smooth_share) ** 2
-        return np.asarray(rough + self.smooth_share * remoteness)
+        rough = ROUGH[min(self.num_views, max(ROUGH))]
+        share = self.smooth_share
+        return np.asarray(rough * (1.0 - share) ** 2 + share * remoteness)
 
     def squared_scale(
         self, pictures: Pictures, remoteness: Float[np.ndarray, " view"]
@@ -113,7 +114,7 @@ class Discrepancy(NamedTuple):
         seen = even + (1.0 + spread) * variance
         nothing = unseen * through + self.color_variance * np.square(through)
         ease = self.ease(remoteness)[:, None, None, None]
-        return np.asarray(ease * seen + self._of_number(UNSEEN) * nothing + _LEAST_VARIANCE)
+        return np.asarray(ease * seen + UNSEEN * nothing + _LEAST_VARIANCE)
 
     def noise_scale(
         self, pictures: Pictures, remoteness: Float[np.ndarray, " view"]
@@ -122,10 +123,6 @@ class Discrepancy(NamedTuple):
         total = self.squared_scale(pictures, remoteness)
         own = pictures.variance * (FREEDOM - 2.0) / FREEDOM
         return np.asarray(np.sqrt(np.maximum(total - own, _FLOOR * total)))
-
-    def _of_number(self, constants: dict[int, float]) -> float:
-        """The one for so many context views."""
-        return constants[min(self.num_views, max(constants))]
 
 
 def multipliers(number: int) -> Float[np.ndarray, " number"]:

@@ -2,26 +2,37 @@
 
 On procedural scenes of the split ``val`` the default sampler runs for a moment with several
 strengths of the smooth prior (``model.smoothness``); the pictures of the target views are compared
-with their photographs. Every other scene has steady exposure, as photographs of one minute have.
-Then, for the strength that is the default, the discrepancy (``bayes_splat.discrepancy``) is fitted
-on the held-out context views and the target views are judged, with other degrees of freedom f (and
-the factor e that makes up for them), other p, and other q: means over scenes.
+with their photographs. Scenes are of three kinds in turn, by their exposure: steady, as in
+photographs of one minute; drifting, a Brownian motion along the cameras, where every other scene
+has target views outside of its pair; and moving from photograph to photograph.
 
-    python benchmarks/constants.py                    # 16 scenes, 48 pixels: about 20 CPU minutes
-    python benchmarks/constants.py --smoothness 20    # the default alone: a third of that
-    python benchmarks/constants.py --smoothness 20 --context 3 --resolution 32
+Then, for the strength that is the default, the discrepancy (``bayes_splat.discrepancy``) is fitted
+on the held-out context views and the target views are judged, with other r, t, f and q, and with
+one factor on all errors in place of e and t: means over scenes of a kind.
+
+    python benchmarks/constants.py --smoothness 20    # 48 scenes, 64 pixels: about 15 CPU minutes
+    python benchmarks/constants.py                    # with two other strengths beside it
+    python benchmarks/constants.py --smoothness 20 --context 3 --resolution 48
 """
 
 import argparse
+import math
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
 import torch
 from scipy import stats
 
-from bayes_splat import calibration_metrics, discrepancy, held_out, metrics, predictions
+from bayes_splat import (
+    calibration_metrics,
+    discrepancy,
+    held_out,
+    metrics,
+    predictions,
+    remoteness,
+)
 from bayes_splat.discrepancy import Pictures
 from bayes_splat.evaluation import seen as never_seen
 from bayes_splat.inference import sample_posterior
@@ -30,23 +41,33 @@ from bayes_splat.models.assembly import assemble
 from bayes_splat.models.encoder.settings import EncoderConfig
 from bayes_splat.models.settings import ModelConfig
 from bayes_splat.scenes.procedural import ProceduralOptions, procedural_scene
+from bayes_splat.types import Views
 from bayes_splat.uncertainty import combine_channels
 
-CHAINS, WARMUP, DRAWS = 4, 30, 36
-STEADY = 0.02
-"""``ProceduralOptions.exposure`` of every other scene."""
+CHAINS, WARMUP, DRAWS = 4, 30, 60
+STEADY, MOVING = 0.02, 0.08
+"""``ProceduralOptions.exposure``."""
 
-CHOSEN = {name: getattr(discrepancy, name) for name in ("FREEDOM", "EASE", "EVENNESS", "THINNING")}
-BEFORE = {"FREEDOM": 3.0, "EASE": 0.8, "EVENNESS": 1.0, "THINNING": 1.0}
-"""Without p and q."""
+DRIFT = (0.01, 0.12)
+"""Standard deviation of log gains over the distance of the pair: least and most, log-uniform."""
 
-TABLES = {
-    "f": [{"FREEDOM": f, "EASE": e} for f, e in ((2.2, 0.6), (3.0, 0.76), (4.0, 0.9), (6.0, 1.1))],
-    "e": [{"EASE": e} for e in (0.55, 0.8)],
-    "p": [{"EVENNESS": p} for p in (1.0, 0.8, 0.7)],
-    "q": [{"THINNING": q, "EASE": e} for q, e in ((1.0, 0.71), (0.75, 0.68), (0.5, 0.62))],
-}
-"""What is changed, and what makes up for it, so that about as much is covered."""
+KINDS = ("steady", "drifting", "moving")
+
+ROWS: list[dict[str, float]] = [
+    {"e": 0.65},
+    {"e": 0.95},
+    {},
+    {"r": 1.4},
+    {"r": 2.1},
+    {"t": 0.5},
+    {"t": 1.0},
+    {"f": 2.2, "r": 1.6, "t": 0.66},
+    {"f": 3.0, "r": 1.9, "t": 0.74},
+    {"f": 4.0, "r": 2.1, "t": 0.8},
+    {"q": 1.0},
+    {"q": 0.5},
+]
+"""What is changed; e: one factor in place of r, t and the distance of cameras."""
 
 
 class Seen(NamedTuple):
@@ -56,7 +77,9 @@ class Seen(NamedTuple):
     context_photographs: np.ndarray
     target: Pictures
     target_photographs: np.ndarray
+    remoteness: np.ndarray
     is_never_seen: np.ndarray
+    kind: str
 
 
 class Judged(NamedTuple):
@@ -74,8 +97,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--scenes", type=int, default=16)
-    parser.add_argument("--resolution", type=int, default=48)
+    parser.add_argument("--scenes", type=int, default=48)
+    parser.add_argument("--resolution", type=int, default=64)
     parser.add_argument("--context", type=int, default=2, help="context views")
     parser.add_argument("--smoothness", type=float, nargs="+", default=[10.0, 20.0, 40.0])
     arguments = parser.parse_args()
@@ -93,37 +116,60 @@ def main() -> None:
         kept = scenes if strength == default else kept
     if not kept:
         return
-    columns = "90 % covers (range) | ECE | patches | width | NLL | AUROC never seen (least)"
-    print(f"\n| f | e | p | q | {columns} |\n|{'---|' * 10}")
-    rows = [BEFORE, CHOSEN] + [CHOSEN | other for table in TABLES.values() for other in table]
-    if arguments.context > 2:  # their e is not the constant of pairs
-        rows = [CHOSEN | {"EASE": e} for e in (0.65, 0.8, 1.0, 1.25)]
-    for constants in rows:
-        with (
-            mock.patch.multiple(discrepancy, **constants),
-            mock.patch.object(discrepancy.Discrepancy, "ease", constants["EASE"]),
-        ):
-            found = [judged(scene, constants["FREEDOM"]) for scene in kept]
-        print(line(constants, found), flush=True)
+    columns = "covers (range) | ECE | NLL | patches | width"
+    print(f"\n| | kind of scene | {columns} | AUROC never seen (least) |\n|{'---|' * 8}")
+    for row in ROWS:
+        for kind in KINDS:
+            found = [judged(scene, row) for scene in kept if scene.kind == kind]
+            if found:
+                print(line(row, kind, found), flush=True)
 
 
-def line(constants: dict[str, float], found: "list[Judged]") -> str:
+def line(row: dict[str, float], kind: str, found: "list[Judged]") -> str:
     """A row of the table."""
     values = np.array(found)
     mean, least, most = values.mean(0), values.min(0), values.max(0)
-    chosen = " | ".join(f"{value:g}" for value in constants.values())
+    changed = ", ".join(f"{name} = {value:g}" for name, value in row.items()) or "as it is"
     return (
-        f"| {chosen} | {100 * mean[0]:.1f} % ({100 * least[0]:.0f} to {100 * most[0]:.0f}) | "
-        f"{mean[1]:.4f} | {100 * mean[2]:.1f} % | {mean[3]:.3f} | {mean[4]:.4f} | "
-        f"{np.nanmean(values[:, 5]):.3f} ({np.nanmin(values[:, 5]):.2f}) |"
+        f"| {changed} | {kind} | {100 * mean[0]:.1f} % ({100 * least[0]:.0f} to "
+        f"{100 * most[0]:.0f}) | {mean[1]:.4f} | {mean[4]:.4f} | {100 * mean[2]:.1f} % | "
+        f"{mean[3]:.3f} | {np.nanmean(values[:, 5]):.3f} ({np.nanmin(values[:, 5]):.2f}) |"
     )
+
+
+def photographs(seed: int, resolution: int, num_context: int) -> tuple[Views, Views, str]:
+    """Context views, three target views, and the kind of the scene."""
+    kind, number = KINDS[seed % len(KINDS)], num_context + 3
+    exposure = {"steady": STEADY, "drifting": 0.0, "moving": MOVING}[kind]
+    options = ProceduralOptions(exposure=exposure)
+    views = procedural_scene(seed, "val", resolution, num_views=number, options=options)
+    if kind == "drifting":
+        views = drifting(views, seed)
+        if seed // len(KINDS) % 2:  # the second context view changes places with the last target
+            views = views[[0, number - 1, *range(2, number - 1), 1]]
+    return views[:num_context], views[num_context:], kind
+
+
+def drifting(views: Views, seed: int) -> Views:
+    """The views with log gains that follow a Brownian motion along the cameras, also by channel."""
+    rng = np.random.default_rng(seed)
+    places = views.cameras.extrinsics[:, :3, 3].double().numpy()
+    unit = np.linalg.norm(places[0] - places[1])
+    start = places[0] - unit * rng.normal(size=3)
+    from_start = np.linalg.norm(places - start, axis=1)
+    apart = np.linalg.norm(places[:, None] - places, axis=-1)
+    covariance = 0.5 * (from_start[:, None] + from_start - apart) / unit
+    root = np.linalg.cholesky(covariance + 1e-9 * np.eye(len(places)))
+    size = math.exp(rng.uniform(*np.log(DRIFT)))
+    shape = (len(places), 1), (len(places), 3)
+    gains = size * root @ (rng.normal(size=shape[0]) + rng.normal(size=shape[1]) / 3.0)
+    factors = torch.from_numpy(np.exp(gains)).float()[..., None, None]
+    return replace(views, images=(views.images * factors).clamp(0.0, 1.0))
 
 
 def seen(seed: int, resolution: int, strength: float, num_context: int = 2) -> Seen:
     """A random scene, some context views and three targets, sampled for a moment."""
-    options = ProceduralOptions(exposure=STEADY) if seed % 2 else None
-    views = procedural_scene(seed, "val", resolution, num_views=num_context + 3, options=options)
-    context, targets = views[:num_context], views[num_context:]
+    context, targets, kind = photographs(seed, resolution, num_context)
     proposal = proposals.propose(context, EncoderConfig())
     model = assemble(proposal, context, replace(ModelConfig(), smoothness=strength), "cpu")
     with mock.patch.object(discrepancy, "fit", wraps=discrepancy.fit) as fitted:
@@ -132,15 +178,25 @@ def seen(seed: int, resolution: int, strength: float, num_context: int = 2) -> S
     every = torch.ones(CHAINS, dtype=torch.bool)
     pictures = predictions.summarise(learned.model, draws, every, targets.cameras)
     assert pictures is not None
-    photographs = targets.images.movedim(1, -1).double().numpy()
+    truth = targets.images.movedim(1, -1).double().numpy()
+    far = remoteness.of_views(context.cameras, targets.cameras)
     unseen = never_seen.find(model, targets).is_never_seen
-    return Seen(*fitted.call_args.args, pictures, photographs, unseen)
+    return Seen(*fitted.call_args.args, pictures, truth, far, unseen, kind)
 
 
-def judged(scene: Seen, freedom: float) -> Judged:
+def judged(scene: Seen, row: dict[str, float]) -> Judged:
     """The target views under the Student-t itself, not the mixture that stands for it."""
-    found = discrepancy.fit(scene.context, scene.context_photographs)
-    scale = np.sqrt(found.squared_scale(scene.target))
+    freedom, number = row.get("f", discrepancy.FREEDOM), len(scene.context_photographs)
+    changed: dict[str, Any] = {"FREEDOM": freedom, "THINNING": row.get("q", discrepancy.THINNING)}
+    if "r" in row or "e" in row:
+        changed["ROUGH"] = {number: row.get("r", row.get("e"))}
+    if "t" in row or "e" in row:
+        changed["UNSEEN"] = row.get("t", row.get("e"))
+    with mock.patch.multiple(discrepancy, **changed):
+        found = discrepancy.fit(scene.context, scene.context_photographs)
+        if "e" in row:
+            found = found._replace(smooth_share=0.0)
+        scale = np.sqrt(found.squared_scale(scene.target, scene.remoteness))
     mean, truth = scene.target.mean, scene.target_photographs
     ratio = (truth - mean) / scale
     pit = stats.t.cdf(ratio, freedom)

@@ -59,7 +59,7 @@ def test_what_nothing_covers_is_unknown_where_the_error_of_new_views_was_learned
     # As if views were as far from the context as its views are from each other.
     ease, thinned = discrepancy.ROUGH[2] * 0.6**2 + 0.4, 0.5**discrepancy.THINNING
     more = np.array([0.01 * thinned**2 + 0.04 * thinned**4, 0.01 + 0.04])
-    unseen = discrepancy.UNSEEN[2] * more
+    unseen = discrepancy.UNSEEN * more
     np.testing.assert_allclose(found.unseen[:, 0, 0, 0], unseen, rtol=1e-4)
     np.testing.assert_allclose(found.noise, ease * 0.02, rtol=1e-3)
     expected = 1.5 * np.log1p(found.unseen[:, 0, 0, 0] / found.noise[:, 0, 0, 0])

@@ -64,8 +64,8 @@ MUTANTS = [
     Mutant(
         "new views err as much wherever they are",
         "bayes_splat/discrepancy.py",
-        "self.smooth_share * remoteness",
-        "self.smooth_share * np.ones_like(remoteness)",
+        "share * remoteness)",
+        "share * np.ones_like(remoteness))",
         (DISCREPANCY + "test_errors_that_change_slowly_grow_with_the_distance_and_others_do_not",),
     ),
     Mutant(
