@@ -20,27 +20,23 @@ e for every new view: the share l of errors that changes slowly over the picture
 (``residuals.smooth_share``) grows with the distance of cameras, E (``bayes_splat.remoteness``),
 the rest does not.
 
-The draws' own variance is part of s^2. A mixture over draws of Normal(render_k, noise_k) has it
-already, so ``noise_scale`` gives the components what is left of s^2, times multipliers that make
-the mixture's tails those of a Student-t: its scale mixture of Normals, one multiplier a draw.
+The draws' own variance is part of s^2, so errors are those of the mean picture
+(``bayes_splat.error_law``).
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import ndimage, optimize, special
+from scipy import ndimage, optimize
 
+from bayes_splat.error_law import FREEDOM
 from bayes_splat.residuals import smooth_share
 
-FREEDOM = 2.5
-"""Degrees of freedom of the Student-t."""
-
-ROUGH = {2: 1.75, 3: 2.6}
+ROUGH = {2: 1.9, 3: 2.8}
 """r by the number of context views; that of the last for more of them."""
 
-UNSEEN = 0.7
+UNSEEN = 0.75
 """t."""
 
 THINNING = 0.6
@@ -60,9 +56,6 @@ TERMS = ("even", "spread", "unseen")
 
 _LEAST_VARIANCE = 1e-6
 _MOST_NUMBERS = 30000
-_FLOOR = 0.05
-"""Share of s^2 that a component keeps at least: draws that spread as widely as the error are no
-reason for intervals of width zero around each."""
 
 
 class Pictures(NamedTuple):
@@ -115,26 +108,6 @@ class Discrepancy(NamedTuple):
         nothing = unseen * through + self.color_variance * np.square(through)
         ease = self.ease(remoteness)[:, None, None, None]
         return np.asarray(ease * seen + UNSEEN * nothing + _LEAST_VARIANCE)
-
-    def noise_scale(
-        self, pictures: Pictures, remoteness: Float[np.ndarray, " view"]
-    ) -> Float[np.ndarray, "view height width 3"]:
-        """Scale of the noise around every draw: what is left of s^2 beside the draws' variance."""
-        total = self.squared_scale(pictures, remoteness)
-        own = pictures.variance * (FREEDOM - 2.0) / FREEDOM
-        return np.asarray(np.sqrt(np.maximum(total - own, _FLOOR * total)))
-
-
-def multipliers(number: int) -> Float[np.ndarray, " number"]:
-    """By what the noise scale is multiplied in each of so many draws.
-
-    1 / sqrt(w) at evenly spaced quantiles of w ~ Gamma(f/2, rate f/2), in an order that gives any
-    run of draws all sizes (multiples of the golden ratio). Nothing is random.
-    """
-    golden = 0.5 * (math.sqrt(5.0) - 1.0)
-    levels = (np.argsort(np.argsort((np.arange(number) * golden) % 1.0)) + 0.5) / number
-    half = 0.5 * FREEDOM
-    return np.asarray(np.sqrt(half / special.gammaincinv(half, levels)))
 
 
 def fit(pictures: Pictures, observed: Float[np.ndarray, "view height width 3"]) -> Discrepancy:

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from bayes_splat import depth_error, diagnostics, metrics, remoteness, verdict
+from bayes_splat import depth_error, diagnostics, error_law, metrics, remoteness, verdict
 from bayes_splat.diagnostics import PixelDiagnostics, PixelGrid
-from bayes_splat.discrepancy import Discrepancy, Pictures, multipliers
+from bayes_splat.discrepancy import Discrepancy, Pictures
 from bayes_splat.draw_arrays import DrawArray
 from bayes_splat.errors import ModelError
 from bayes_splat.models import scene_sites
@@ -19,14 +19,16 @@ from bayes_splat.models.splat_model import SplatModel
 from bayes_splat.samplers.sampling import Draws
 from bayes_splat.samplers.store import MemoryStore, Store
 from bayes_splat.types import Cameras, Gaussians, Rendering, Views
-from bayes_splat.uncertainty import Prediction, PredictionAccumulator, combine_channels
+from bayes_splat.uncertainty import (
+    QUANTILES,
+    Prediction,
+    PredictionAccumulator,
+    combine_channels,
+)
 from bayes_splat.verdict import Verdict
 
 GRID_PIXELS = 1024
 """Target pixels, over all target views, whose chains are judged."""
-
-SUMMARISED = 64
-"""Most draws, over all chains, that the local noise is taken from."""
 
 MAP_PIXELS = 8192
 """Most target pixels in the R-hat maps."""
@@ -90,9 +92,6 @@ def predict(
     }
     is_used = used_chains(draws)
     is_empty = True
-    local = None
-    if discrepancy is not None:
-        local = local_noise(model, draws, is_used, targets.cameras, discrepancy)
     for index in range(draws.num_draws):
         sites = scene_of(draws, index)
         noise = noise_of(draws, index)
@@ -104,8 +103,7 @@ def predict(
             used = is_used[good]
             if used.any():
                 chosen = Rendering(*(values[used] for values in rendering))
-                scale = noise if local is None else local(index)
-                accumulator.add(chosen, scale[good & is_used])
+                accumulator.add(chosen, noise[good & is_used])
                 is_empty = False
         for name, grid in grids.items():
             store.append(name, _at_pixels(rendering, good, grid))
@@ -117,8 +115,27 @@ def predict(
     judged, mapped = (PixelDraws(grid, store.read(name), chains) for name, grid in grids.items())
     maps = accumulator.result()
     if discrepancy is not None:
+        maps = _with_color_error(maps, model, targets, discrepancy)
         maps = _with_depth_error(maps, model, targets.cameras)
     return maps, judged, mapped
+
+
+def _with_color_error(
+    maps: Prediction, model: SplatModel, targets: Views, discrepancy: Discrepancy
+) -> Prediction:
+    """The maps with what colours are wrong by: errors of the mean picture, by their law."""
+    pictures = Pictures(maps.mean, np.square(maps.epistemic_std), 1.0 - maps.alpha_mean)
+    far = remoteness.of_views(model.views.cameras, targets.cameras)
+    scale = np.sqrt(discrepancy.squared_scale(pictures, far))
+    std = error_law.std() * scale
+    ratios = (targets.images.movedim(1, -1).double().numpy() - maps.mean) / scale
+    return maps._replace(
+        aleatoric_std=np.sqrt(np.maximum(np.square(std) - np.square(maps.epistemic_std), 0.0)),
+        std=std,
+        quantiles=np.stack([maps.mean + error_law.quantile(p) * scale for p in QUANTILES]),
+        pit=error_law.cdf(ratios),
+        nll=np.log(scale) - error_law.log_density(ratios),
+    )
 
 
 def _with_depth_error(maps: Prediction, model: SplatModel, cameras: Cameras) -> Prediction:
@@ -127,57 +144,6 @@ def _with_depth_error(maps: Prediction, model: SplatModel, cameras: Cameras) -> 
     of_proposal = depth_error.proposal_spread(model, cameras)
     error = depth_error.around(model, maps.depth_mean, spread, of_proposal)
     return maps._replace(depth_std=np.hypot(spread, error))
-
-
-def local_noise(
-    model: SplatModel,
-    draws: Draws,
-    is_used: Bool[Tensor, " chain"],
-    cameras: Cameras,
-    discrepancy: Discrepancy,
-) -> Callable[[int], Tensor]:
-    """The noise of every pixel around the pictures of each draw, as the discrepancy has it.
-
-    Args:
-        is_used: chains whose draws make the predictive distribution.
-
-    Returns:
-        From the number of a draw to [chain view height width 3], float64.
-    """
-    summary = summarise(model, draws, is_used, cameras)
-    if summary is None:  # no draw is finite: whoever asks finds out
-        return lambda index: torch.zeros(len(is_used), 1, 1, 1, 1, dtype=torch.float64)
-    far = remoteness.of_views(model.views.cameras, cameras)
-    scale = torch.from_numpy(discrepancy.noise_scale(summary, far))
-    factors = torch.from_numpy(multipliers(draws.num_draws * len(is_used)))
-    rows = factors.reshape(draws.num_draws, len(is_used))
-    return lambda index: rows[index, :, None, None, None, None] * scale
-
-
-def summarise(
-    model: SplatModel, draws: Draws, is_used: Bool[Tensor, " chain"], cameras: Cameras
-) -> Pictures | None:
-    """Mean and variance of the pictures of at most ``SUMMARISED`` draws, and the light let through.
-
-    None where no draw is finite.
-    """
-    colors, through = [], []
-    for index in spread_evenly(draws, is_used, SUMMARISED):
-        sites = scene_of(draws, index)
-        good = is_finite(sites) & is_used
-        if good.any():
-            with torch.no_grad():
-                seen = _render(model, sites, good, cameras)
-            colors.append(seen.colors.double())
-            through.append(1.0 - seen.alphas.double())
-    if not colors:
-        return None
-    every = torch.cat(colors)
-    return Pictures(
-        every.mean(0).numpy(),
-        every.var(0, correction=0).numpy(),
-        torch.cat(through).mean(0).numpy(),
-    )
 
 
 def used_chains(draws: Draws) -> Bool[Tensor, " chain"]:

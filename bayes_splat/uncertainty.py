@@ -28,13 +28,15 @@ class Prediction(NamedTuple):
     Attributes:
         mean: posterior mean of the renders.
         epistemic_std: standard deviation of the renders over draws.
-        aleatoric_std: root mean square of ``noise_scale``.
-        std: of the predictive mixture, epistemic and aleatoric together.
+        aleatoric_std: root mean square of ``noise_scale``; where an error of new views was learned
+            (``discrepancy``), what that has beyond the epistemic part.
+        std: of the predictive distribution, epistemic and aleatoric together.
         depth_mean, depth_epistemic_std: of the rendered depth over draws.
         depth_std: what depth is wrong by; the same as the former where no error of new views was
             learned (``depth_error``).
         alpha_mean: mean accumulated opacity.
-        quantiles: of the predictive mixture at ``QUANTILES``, from at most ``max_kept`` renders.
+        quantiles: of the predictive distribution at ``QUANTILES``; those of a mixture over draws
+            from at most ``max_kept`` renders.
         pit: predictive distribution function at the observed value; None without photographs.
         nll: minus the log predictive density there, nats a channel; None without photographs.
         num_draws: draws summed up, all chains together.

@@ -28,6 +28,7 @@ from scipy import stats
 from bayes_splat import (
     calibration_metrics,
     discrepancy,
+    error_law,
     held_out,
     metrics,
     predictions,
@@ -175,9 +176,8 @@ def seen(seed: int, resolution: int, strength: float, num_context: int = 2) -> S
     with mock.patch.object(discrepancy, "fit", wraps=discrepancy.fit) as fitted:
         learned = held_out.learn(model)
     draws = sample_posterior(learned.model, chains=CHAINS, warmup=WARMUP, draws=DRAWS, seed=0)
-    every = torch.ones(CHAINS, dtype=torch.bool)
-    pictures = predictions.summarise(learned.model, draws, every, targets.cameras)
-    assert pictures is not None
+    maps, *_ = predictions.predict(learned.model, draws, targets)
+    pictures = Pictures(maps.mean, np.square(maps.epistemic_std), 1.0 - maps.alpha_mean)
     truth = targets.images.movedim(1, -1).double().numpy()
     far = remoteness.of_views(context.cameras, targets.cameras)
     unseen = never_seen.find(model, targets).is_never_seen
@@ -186,7 +186,7 @@ def seen(seed: int, resolution: int, strength: float, num_context: int = 2) -> S
 
 def judged(scene: Seen, row: dict[str, float]) -> Judged:
     """The target views under the Student-t itself, not the mixture that stands for it."""
-    freedom, number = row.get("f", discrepancy.FREEDOM), len(scene.context_photographs)
+    freedom, number = row.get("f", error_law.FREEDOM), len(scene.context_photographs)
     changed: dict[str, Any] = {"FREEDOM": freedom, "THINNING": row.get("q", discrepancy.THINNING)}
     if "r" in row or "e" in row:
         changed["ROUGH"] = {number: row.get("r", row.get("e"))}

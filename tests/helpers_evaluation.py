@@ -48,6 +48,7 @@ def record(
         Predictive(
             means=means.astype(np.float32),
             stds=np.full((draws, 1, 1, 1, 1), noise, np.float32),
+            spread=means.std(0),
             depths=depths.astype(np.float32),
             depth_stds=np.full(depths.shape, 0.05, np.float32),
             alphas=np.ones(size[:3], np.float32),

@@ -47,6 +47,7 @@ PAGE = (  # from top to bottom; a room stands for all its modules
         "discrepancy",
         "draw_arrays",
         "energy_meeting",
+        "error_law",
         "evaluate_encoder_figures",
         "evaluate_encoder_report",
         "export",

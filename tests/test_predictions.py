@@ -3,7 +3,7 @@ import pytest
 import torch
 from scipy import stats
 
-from bayes_splat import depth_error, discrepancy, inference, predictions, remoteness
+from bayes_splat import depth_error, discrepancy, error_law, inference, predictions, remoteness
 from bayes_splat.discrepancy import Discrepancy
 from bayes_splat.errors import ModelError
 from bayes_splat.samplers.store import DiskStore
@@ -160,24 +160,31 @@ def pictures_of(model, draws):
     return torch.cat(colors).numpy(), torch.cat(through).numpy()
 
 
-def test_the_noise_is_that_of_the_discrepancy(model, draws):
-    """Pixel by pixel, and wider in some draws than in others."""
+def test_errors_are_those_of_the_mean_picture(model, draws):
+    """Pixel by pixel: the draws' own variance is part of the scale, and only that."""
     maps, *_ = predictions.predict(model, draws, model.views, discrepancy=LOCAL)
     plain, *_ = predictions.predict(model, draws, model.views)
     colors, through = pictures_of(model, draws)
     summary = discrepancy.Pictures(colors.mean(0), colors.var(0), through.mean(0))
     cameras = model.views.cameras
-    scale = LOCAL.noise_scale(summary, remoteness.of_views(cameras, cameras))
-    factors = discrepancy.multipliers(len(colors))
-    np.testing.assert_allclose(maps.mean, plain.mean, rtol=1e-12)
-    np.testing.assert_allclose(maps.epistemic_std, plain.epistemic_std, rtol=1e-9)
-    wanted = scale * np.sqrt((factors**2).mean())
-    np.testing.assert_allclose(maps.aleatoric_std, wanted, rtol=1e-5)
+    scale = np.sqrt(LOCAL.squared_scale(summary, remoteness.of_views(cameras, cameras)))
+    assert np.ptp(scale) > 0.01, "not the same everywhere"
+    for name in ("mean", "epistemic_std", "alpha_mean", "depth_mean"):
+        np.testing.assert_array_equal(getattr(maps, name), getattr(plain, name))
+    np.testing.assert_allclose(maps.std, error_law.std() * scale, rtol=1e-5)
+    squares = maps.epistemic_std**2 + maps.aleatoric_std**2
+    np.testing.assert_allclose(squares, np.maximum(maps.std, maps.epistemic_std) ** 2, rtol=1e-9)
     truth = model.views.images.movedim(1, -1).double().numpy()
-    noise = factors[:, None, None, None, None] * scale
-    pit = stats.norm.cdf(truth, colors, noise).mean(0)
-    np.testing.assert_allclose(maps.pit, pit, atol=1e-5)
-    assert np.ptp(maps.aleatoric_std) > 0.01, "not the same everywhere"
+    ratios = (truth - colors.mean(0)) / scale
+    law = stats.norm(scale=error_law.multipliers()[:, None, None, None, None])
+    np.testing.assert_allclose(maps.pit, law.cdf(ratios).mean(0), atol=1e-4)
+    density = law.pdf(ratios).mean(0) / scale
+    np.testing.assert_allclose(maps.nll, -np.log(density), rtol=1e-3, atol=1e-3)
+    low, median, high = maps.quantiles
+    np.testing.assert_allclose(median, maps.mean, atol=1e-9)
+    np.testing.assert_allclose(high - median, median - low, rtol=1e-6)
+    at_end = law.cdf((high - maps.mean) / scale).mean(0)
+    np.testing.assert_allclose(at_end, 0.95, atol=1e-4)
 
 
 def test_depths_are_wrong_by_more_than_draws_differ(model, draws):
@@ -196,26 +203,12 @@ def test_depths_are_wrong_by_more_than_draws_differ(model, draws):
     assert (maps.depth_std[known] > plain.depth_std[known]).all()
 
 
-def test_a_summary_of_few_draws_says_much_the_same(model, draws, monkeypatch):
-    everything = predictions.summarise(model, draws, draws.is_whole, model.views.cameras)
-    colors, through = pictures_of(model, draws)
-    np.testing.assert_allclose(everything.mean, colors.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(everything.variance, colors.var(0), rtol=1e-4, atol=1e-9)
-    np.testing.assert_allclose(everything.through, through.mean(0), rtol=1e-5, atol=1e-7)
-    monkeypatch.setattr(predictions, "SUMMARISED", 6)  # two draws of each of three chains
-    some = predictions.summarise(model, draws, draws.is_whole, model.views.cameras)
-    ends = np.concatenate([colors[:3], colors[-3:]])
-    np.testing.assert_allclose(some.mean, ends.mean(0), rtol=1e-6)
-
-
-def test_a_stopped_chain_has_no_say_in_the_noise(model, draws):
+def test_a_stopped_chain_has_no_say_in_the_error(model, draws):
     broken, rest = stopped(draws, 1, 3), only(draws, [0, 2])
-    found = predictions.summarise(model, broken, broken.is_whole, model.views.cameras)
-    wanted = predictions.summarise(model, rest, rest.is_whole, model.views.cameras)
+    found, *_ = predictions.predict(model, broken, model.views, discrepancy=LOCAL)
+    wanted, *_ = predictions.predict(model, rest, model.views, discrepancy=LOCAL)
     for one, other in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12)
-    maps, *_ = predictions.predict(model, broken, model.views, discrepancy=LOCAL)
-    assert np.isfinite(maps.aleatoric_std).all()
+        np.testing.assert_allclose(one, other, rtol=1e-9)
     for chain in (0, 2):
         broken = stopped(broken, chain, 0)
     broken = stopped(broken, 1, 0)

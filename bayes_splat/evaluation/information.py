@@ -17,7 +17,11 @@ from jaxtyping import Float
 
 from bayes_splat import mixtures
 from bayes_splat.discrepancy import Discrepancy, Pictures
+from bayes_splat.error_law import FREEDOM
 from bayes_splat.evaluation.predictive import Predictive
+
+_LEAST_NOISE = 0.05
+"""Share of the squared error that is noise at least."""
 
 
 class Unknown(NamedTuple):
@@ -55,7 +59,11 @@ def unknown(record: Predictive, discrepancy: Discrepancy | None = None) -> Unkno
     # As remote as context views are, all of them: what distance does to colours tells nothing.
     far = np.ones(len(covered))
     unseen = discrepancy.squared_scale(pictures, far) - discrepancy.squared_scale(opaque, far)
-    return Unknown(record.means, unseen, np.square(discrepancy.noise_scale(opaque, far)))
+    whole = discrepancy.squared_scale(opaque, far)
+    # What is left beside the draws, whose variance is part of it: that of a Student-t is larger
+    # than its squared scale. Where draws disagree as widely, they leave a little.
+    noise = np.maximum(whole - pictures.variance * (FREEDOM - 2.0) / FREEDOM, _LEAST_NOISE * whole)
+    return Unknown(record.means, unseen, noise)
 
 
 def of_pixels(found: Unknown) -> Float[np.ndarray, " view"]:

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from bayes_splat import depth_error, mixtures, remoteness
 from bayes_splat.diagnostics import PixelDiagnostics, diagnose_pixels, fixed_grid
-from bayes_splat.discrepancy import Discrepancy, Pictures, multipliers
+from bayes_splat.discrepancy import Discrepancy, Pictures
+from bayes_splat.error_law import multipliers
 from bayes_splat.errors import ModelError
 from bayes_splat.models import cross_views
 from bayes_splat.models.splat_model import SplatModel
@@ -38,8 +39,10 @@ class Predictive:
     """Draws of the pictures of some views.
 
     Attributes:
-        means: colours rendered from every draw, in [0, 1].
+        means: of the components, in [0, 1]: colours rendered from every draw, or where the error of
+            new views was learned, which knows of their spread, the mean over draws.
         stds: standard deviation of each component, colour units; axes of length one broadcast.
+        spread: standard deviation of the rendered colours over draws.
         depths: rendered camera z, scene units; NaN where the draw shows nothing.
         depth_stds: what a draw leaves open of it: the width of a depth bucket over sqrt(12), and
             where the error of new views was learned, that of depths (``depth_error``).
@@ -48,6 +51,7 @@ class Predictive:
 
     means: Float[np.ndarray, "draw view height width 3"]
     stds: Float[np.ndarray, "draw #view #height #width #3"]
+    spread: Float[np.ndarray, "view height width 3"]
     depths: Float[np.ndarray, "draw view height width"]
     depth_stds: Float[np.ndarray, "draw view height width"]
     alphas: Float[np.ndarray, "view height width"]
@@ -56,7 +60,8 @@ class Predictive:
         """The mixture stretched about its mean: colours' standard deviations times ``factor``."""
         centre = mixtures.mean(self.means).astype(self.means.dtype)
         means = centre + np.float32(factor) * (self.means - centre)
-        return replace(self, means=means, stds=self.stds * np.float32(factor))
+        wider = np.float32(factor)
+        return replace(self, means=means, stds=self.stds * wider, spread=self.spread * wider)
 
     def view(self, index: int) -> "Predictive":
         """One view of it."""
@@ -64,6 +69,7 @@ class Predictive:
         return Predictive(
             means=self.means[:, part],
             stds=self.stds[:, part] if self.stds.shape[1] > 1 else self.stds,
+            spread=self.spread[part],
             depths=self.depths[:, part],
             depth_stds=self.depth_stds[:, part],
             alphas=self.alphas[part],
@@ -110,19 +116,22 @@ def predict(
         for name in ("colors", "alphas")
     )
     depths = np.concatenate([depth_error.seen(one.depths, one.alphas) for one in found])
-    stds = torch.cat(noise).float().numpy()
+    means, stds, spread = colors, torch.cat(noise).float().numpy(), mixtures.spread(colors)
     if discrepancy is not None:
-        pictures = Pictures(colors.mean(0), colors.var(0), 1.0 - alphas.mean(0))
+        pictures = Pictures(mixtures.mean(colors), np.square(spread), 1.0 - alphas.mean(0))
         factors = multipliers(len(colors))[:, None, None, None, None]
         far = remoteness.of_views(model.views.cameras, cameras, without_view)
-        stds = (factors * discrepancy.noise_scale(pictures, far)).astype(np.float32)
+        scale = np.sqrt(discrepancy.squared_scale(pictures, far))
+        means = np.broadcast_to(pictures.mean.astype(np.float32), colors.shape)
+        stds = (factors * scale).astype(np.float32)
     depth_stds = depth_error.bucket_std(model, depths)
     if discrepancy is not None:
         of_proposal = depth_error.proposal_spread(model, cameras, without_view)
         depth_stds = depth_error.around(model, depths, mixtures.spread(depths), of_proposal)
     return Predictive(
-        means=colors,
+        means=means,
         stds=stds,
+        spread=spread,
         depths=depths,
         depth_stds=depth_stds,
         alphas=alphas.mean(0),

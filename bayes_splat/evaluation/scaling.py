@@ -49,6 +49,7 @@ def cross_views(
     joined = Predictive(
         means=np.concatenate([part.means for part in parts], axis=1),
         stds=parts[0].stds,
+        spread=np.concatenate([part.spread for part in parts]),
         depths=np.concatenate([part.depths for part in parts], axis=1),
         depth_stds=np.concatenate([part.depth_stds for part in parts], axis=1),
         alphas=np.concatenate([part.alphas for part in parts]),

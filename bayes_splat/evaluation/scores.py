@@ -56,8 +56,8 @@ class Maps(NamedTuple):
     """Pixel by pixel, what scores and figures are made of.
 
     Attributes:
-        mean, spread, std: of the mixture: its mean, the epistemic part of its standard deviation,
-            and all of it.
+        mean, std: of the mixture.
+        spread: the epistemic part: standard deviation over draws.
         pit, nll, crps: at the photograph.
         distance: mean distance between two draws of the mixture.
         low, median, high: 5, 50 and 95 % quantiles.
@@ -96,7 +96,7 @@ def maps(record: Predictive, truth: Truth) -> Maps:
     depth_stds = np.where(np.isnan(record.depth_stds), 1, record.depth_stds)
     return Maps(
         mean=mixtures.mean(means),
-        spread=mixtures.spread(means),
+        spread=record.spread.astype(np.float64),
         std=mixtures.std(means, stds),
         pit=mixtures.pit(means, stds, colors),
         nll=mixtures.nll(means, stds, colors),

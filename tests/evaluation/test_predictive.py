@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from bayes_splat import depth_error, predictions
-from bayes_splat.discrepancy import Discrepancy
+from bayes_splat import depth_error, error_law, predictions, remoteness
+from bayes_splat.discrepancy import Discrepancy, Pictures
 from bayes_splat.errors import ModelError
 from bayes_splat.evaluation import methods, predictive
 from bayes_splat.samplers.sampling import Draws
@@ -46,6 +46,7 @@ def test_depths_of_draws_are_wrong_together_where_the_error_of_new_views_was_lea
     learned = Discrepancy((0.01, 0.5, 0.04), 0.08, 0.4)
     found = predictive.predict(model, draws, cameras, discrepancy=learned)
     np.testing.assert_array_equal(found.depths, plain.depths)
+    np.testing.assert_array_equal(found.spread, plain.spread)
     known = np.isfinite(plain.depths).all(0)
     variance = plain.depths.astype(np.float64).var(0)[known]
     assert variance.max() > 0.0
@@ -54,6 +55,29 @@ def test_depths_of_draws_are_wrong_together_where_the_error_of_new_views_was_lea
     error = (depth_error.DRAWS**2) * variance + (depth_error.PROPOSAL * of_proposal) ** 2
     wanted = plain.depth_stds[:, known] ** 2 + error
     np.testing.assert_allclose(found.depth_stds[:, known] ** 2, wanted, rtol=1e-4)
+
+
+def test_errors_are_those_of_the_mean_picture_where_they_were_learned():
+    model = tiny_model()
+    draws, cameras = _draws(model), model.views.cameras
+    plain = predictive.predict(model, draws, cameras)
+    learned = Discrepancy((0.01, 0.5, 0.04), 0.08, 0.4)
+    found = predictive.predict(model, draws, cameras, discrepancy=learned)
+    mean, variance = plain.means.mean(0, dtype=np.float64), plain.means.var(0, dtype=np.float64)
+    np.testing.assert_allclose(plain.spread, np.sqrt(variance), atol=1e-6)
+    np.testing.assert_allclose(found.means, np.broadcast_to(mean, plain.means.shape), atol=1e-6)
+    far = remoteness.of_views(cameras, cameras)
+    scale = np.sqrt(learned.squared_scale(Pictures(mean, variance, 1.0 - plain.alphas), far))
+    wanted = error_law.multipliers(len(plain.means))[:, None, None, None, None] * scale
+    np.testing.assert_allclose(found.stds, wanted, rtol=1e-4)
+    one = predictive.predict(model, draws, cameras[[1]], without_view=1, discrepancy=learned)
+    alone = predictive.predict(model, draws, cameras[[1]], without_view=1)
+    far = remoteness.of_views(cameras, cameras[[1]], without_view=1)
+    pictures = Pictures(alone.means.mean(0), alone.means.var(0), 1.0 - alone.alphas)
+    scale = np.sqrt(learned.squared_scale(pictures, far))
+    np.testing.assert_allclose(
+        one.stds[0], error_law.multipliers(len(plain.means))[0] * scale, rtol=1e-4
+    )
 
 
 def test_draws_beyond_the_number_are_left_out_evenly():

@@ -10,6 +10,7 @@ def _record(means, std):
     return Predictive(
         means=means.astype(np.float32),
         stds=np.full((len(means), 1, 1, 1, 1), std, np.float32),
+        spread=means.std(0),
         depths=means[..., 0].astype(np.float32),
         depth_stds=means[..., 0].astype(np.float32),
         alphas=np.ones(means.shape[1:4], np.float32),

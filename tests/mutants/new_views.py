@@ -6,6 +6,7 @@ BEHIND = "tests/models/test_background.py::"
 CROSS = "tests/models/test_cross_views.py::"
 DEPTH_ERROR = "tests/test_depth_error.py::"
 DISCREPANCY = "tests/test_discrepancy.py::"
+LAW = "tests/test_error_law.py::"
 HARMONICS = "tests/models/test_harmonics_gibbs.py::"
 REMOTENESS = "tests/test_remoteness.py::"
 RESIDUALS = "tests/test_residuals.py::"
@@ -87,10 +88,20 @@ MUTANTS = [
     ),
     Mutant(
         "errors of new views have the tails of a Normal",
-        "bayes_splat/discrepancy.py",
+        "bayes_splat/error_law.py",
         "np.sqrt(half / special.gammaincinv(half, levels))",
         "np.ones(number)",
-        (DISCREPANCY + "test_multipliers_make_a_student_t",),
+        (LAW + "test_multipliers_make_a_student_t",),
+    ),
+    Mutant(
+        "components are draws where errors are those of the mean picture",
+        "bayes_splat/evaluation/predictive.py",
+        "np.broadcast_to(pictures.mean.astype(np.float32), colors.shape)",
+        "colors",
+        (
+            "tests/evaluation/test_predictive.py::"
+            "test_errors_are_those_of_the_mean_picture_where_they_were_learned",
+        ),
     ),
     Mutant(
         "photographs keep the background that pictures are over",
