@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,8 +42,7 @@ def test_rank_follows_the_score():
     found, truth = record(draws=12, views=2)
     shrunk = found.means.copy()
     shrunk[:, 1] = shrunk[:, 1].mean(0) + 0.1 * (shrunk[:, 1] - shrunk[:, 1].mean(0))
-    found = type(found)(shrunk, found.stds, found.depths, found.depth_stds, found.alphas)
-    unknown = information.unknown(found)
+    unknown = information.unknown(replace(found, means=shrunk))
     for score, function in information.SCORES.items():
         rows = next_view.rank(
             unknown, [7, 9], ("a", "b"), truth.is_outside, np.array([1.0, 2.0]), score
