@@ -84,7 +84,10 @@ def predict(
         ModelError: not one draw is finite.
     """
     store = store or MemoryStore()
-    accumulator = PredictionAccumulator(targets.images)
+    if discrepancy is None:
+        accumulator = PredictionAccumulator(targets.images)
+    else:  # scores and quantiles will be those of the error
+        accumulator = PredictionAccumulator(max_kept=1)
     height, width = targets.cameras.image_shape
     grids = {
         name: diagnostics.fixed_grid((height, width), len(targets), most)

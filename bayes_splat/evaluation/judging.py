@@ -11,7 +11,7 @@ from bayes_splat import process_memory
 from bayes_splat.diagnostics import PixelDiagnostics, has_converged, nan_extreme
 from bayes_splat.evaluation import curves, predictive, scaling, scores, seen
 from bayes_splat.evaluation.curves import Curves
-from bayes_splat.evaluation.methods import Fitted, Method, Task
+from bayes_splat.evaluation.methods import Fitted, Method, Task, was_stopped
 from bayes_splat.evaluation.scores import Maps, Truth
 from bayes_splat.evaluation.seen import Seen
 from bayes_splat.evaluation.tables import Row
@@ -82,7 +82,7 @@ def judge(task: Task, method: Method, target: Target, scale_from: str) -> Judged
     process_memory.reset_peak()
     started = time.perf_counter()
     fitted = method(task)
-    if was_stopped(fitted, task):
+    if was_stopped(fitted.draws, task.config.time_limit):
         raise KeyboardInterrupt
     cost = _cost(time.perf_counter() - started, task.count)
     started = time.perf_counter()
@@ -162,13 +162,6 @@ def _of_pixels(pixels: PixelDiagnostics, seconds: float) -> dict[str, float]:
         "median_ess_per_second": median / seconds,
         "converged_share": float(passed.mean()) if passed.size else math.nan,
     }
-
-
-def was_stopped(fitted: Fitted, task: Task) -> bool:
-    """Whether the user stopped the method: samplers turn Ctrl-C into a short run."""
-    draws, limit = fitted.draws, task.config.time_limit
-    spent = sum(value for value in draws.seconds.values() if not math.isnan(value))
-    return draws.is_interrupted and (limit is None or spent < 0.98 * limit)
 
 
 def set_threads(threads: int | None) -> None:

@@ -4,6 +4,7 @@ A method is a function of a ``Task``. What it returns are draws of the model's s
 renderer, the same Gaussians and the same functions then make predictions and metrics of them.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -172,7 +173,8 @@ def appearance(task: Task) -> Fitted:
         deadline_seconds=config.time_limit,
         sampling_seconds=config.sampling_limit,
     )
-    return Fitted(model, _not_empty(draws), has_chains=True, has_converged=found.has_converged)
+    draws = _not_empty(draws, config.time_limit)
+    return Fitted(model, draws, has_chains=True, has_converged=found.has_converged)
 
 
 def sampler(task: Task) -> Fitted:
@@ -196,7 +198,8 @@ def sampler(task: Task) -> Fitted:
         sampling_limit=config.sampling_limit,
         on_failure=FailurePolicy(cast(Action, config.on_failure)),
     )
-    return Fitted(model, _not_empty(draws), has_chains=True, discrepancy=discrepancy)
+    draws = _not_empty(draws, config.time_limit)
+    return Fitted(model, draws, has_chains=True, discrepancy=discrepancy)
 
 
 def with_learned_error(method: Method) -> Method:
@@ -297,7 +300,17 @@ def _target(model: SplatModel) -> PyroTarget:
     return PyroTarget(model, vectorized=True)
 
 
-def _not_empty(draws: Draws) -> Draws:
-    if not draws.num_draws:
-        raise ModelError("time was up before the first draw; give more with time_limit=<seconds>")
-    return draws
+def was_stopped(draws: Draws, time_limit: float | None) -> bool:
+    """Whether the user stopped the run: Ctrl-C makes it a short one, as time limits do."""
+    spent = sum(value for value in draws.seconds.values() if not math.isnan(value))
+    return draws.is_interrupted and (time_limit is None or spent < 0.98 * time_limit)
+
+
+def _not_empty(draws: Draws, time_limit: float | None) -> Draws:
+    if draws.num_draws:
+        return draws
+    if was_stopped(draws, time_limit):
+        raise KeyboardInterrupt
+    if draws.failures and not draws.is_interrupted:
+        raise ModelError(f"every chain failed before the first draw: {draws.failures[0]}")
+    raise ModelError("time was up before the first draw; give more with time_limit=<seconds>")

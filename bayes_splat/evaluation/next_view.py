@@ -16,7 +16,7 @@ from bayes_splat.config import RunConfig
 from bayes_splat.errors import ConfigError
 from bayes_splat.evaluation import information, judging, predictive, seen, tables
 from bayes_splat.evaluation.information import Unknown
-from bayes_splat.evaluation.methods import METHODS, Task
+from bayes_splat.evaluation.methods import METHODS, Task, was_stopped
 from bayes_splat.evaluation.next_view_config import NextViewPlan
 from bayes_splat.evaluation.tables import Row
 from bayes_splat.files import writable_folder
@@ -76,7 +76,7 @@ def next_view(plan: NextViewPlan, tell: Callable[[str], None] = print) -> NextVi
         for row in rows[: options.shown]
     ]
     text = "\n".join([*lines, f"The ranking of all {len(rows)} and a figure lie in {out}"])
-    return NextView(text, rows, judging.was_stopped(fitted, task))
+    return NextView(text, rows, was_stopped(fitted.draws, config.time_limit))
 
 
 def other_frames(config: RunConfig) -> list[int]:

@@ -1,11 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from bayes_splat import inference
 from bayes_splat.config import GROUPS
 from bayes_splat.errors import ModelError
 from bayes_splat.evaluation import methods, predictive
 from bayes_splat.evaluation.config import BASELINES
+from bayes_splat.samplers.failures import Failure
 from bayes_splat.samplers.positions import make_generators
 from bayes_splat.samplers.potential import PyroTarget
 from tests.helpers_evaluation import task
@@ -119,6 +123,30 @@ def test_a_baseline_can_be_given_the_error_that_samplers_learn():
     cameras = fitted.model.views.cameras
     found = predictive.predict(fitted.model, fitted.draws, cameras, discrepancy=fitted.discrepancy)
     assert found.stds.shape == (1, 2, 4, 6, 3)
+
+
+@pytest.mark.parametrize("name", ["gibbs", "appearance"])
+def test_a_stop_before_the_first_draw_is_passed_on(name, monkeypatch):
+    """It is no failure of the method, after which the next one would begin."""
+    small = task()
+    whole = inference.sample_posterior(small.model, draws=2, warmup=1)
+    empty = whole._replace(
+        stats={}, is_interrupted=True, seconds={"warmup": 0.2, "sampling": float("nan")}
+    )
+    assert empty.num_draws == 0
+    for module, function in ((inference, "sample_posterior"), (methods.sampling, "sample")):
+        monkeypatch.setattr(module, function, lambda *args, **settings: empty)
+    learned = methods.held_out.HeldOut(small.model, 0.1, 1.0, None)
+    monkeypatch.setattr(methods.held_out, "learn", lambda model, seed: learned)
+    with pytest.raises(KeyboardInterrupt):
+        methods.METHODS[name](small)
+    limited = replace(small, config=replace(small.config, time_limit=0.2))
+    with pytest.raises(ModelError, match="time was up before the first draw"):
+        methods.METHODS[name](limited)
+    failed = Failure(1, "warmup", 3, "depth", "it is NaN", "stopped")
+    empty = empty._replace(is_interrupted=False, failures=(failed,))
+    with pytest.raises(ModelError, match=r"every chain failed before the first draw: .*chain 1"):
+        methods.METHODS[name](small)
 
 
 def test_colours_can_be_sampled_by_all():

@@ -26,7 +26,7 @@ def test_ranks_the_demo_and_writes_a_table_and_a_figure(tmp_path, capsys):
 
 
 def test_an_interruption_is_told(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(next_view.judging, "was_stopped", lambda fitted, task: True)
+    monkeypatch.setattr(next_view, "was_stopped", lambda draws, limit: True)
     assert cli.main(["next-view", *SMALL, f"out={tmp_path}"]) == cli.INTERRUPTED
     assert "made of the draws until then" in capsys.readouterr().err
 
