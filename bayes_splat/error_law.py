@@ -45,11 +45,14 @@ def cdf(errors: Float[np.ndarray, "*pixel"]) -> Float[np.ndarray, "*pixel"]:
 
 def log_density(errors: Float[np.ndarray, "*pixel"]) -> Float[np.ndarray, "*pixel"]:
     """Log of the density."""
-    total = np.full(errors.shape, -np.inf)
-    with np.errstate(invalid="ignore"):  # what is unknown stays so
-        for size in multipliers():
-            total = np.logaddexp(total, stats.norm.logpdf(errors, scale=size))
-    return np.asarray(total - math.log(NUMBER))
+    sizes = np.sort(multipliers())
+    total = np.zeros(errors.shape)
+    for size in sizes[:-1]:
+        total += np.exp(-0.5 * np.square(errors / size)) / (size * math.sqrt(2.0 * math.pi))
+    # The widest apart: far out all others are zero in float64.
+    widest = stats.norm.logpdf(errors, scale=sizes[-1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.logaddexp(np.log(total), widest) - math.log(NUMBER))
 
 
 def quantile(level: float) -> float:

@@ -59,4 +59,8 @@ def test_shapes_are_kept_and_what_is_unknown_stays_so():
         assert found.shape == (2, 2)
         assert np.isnan(found).tolist() == [[False, True], [False, False]]
     assert error_law.cdf(errors)[1].tolist() == pytest.approx([1.0, 0.0], abs=1e-4)
+    widest = error_law.multipliers().max()
+    far = np.array([1e3, 1e4])
+    wanted = stats.norm.logpdf(far, scale=widest) - np.log(NUMBER)
+    np.testing.assert_allclose(error_law.log_density(far), wanted, rtol=1e-9)
     assert NUMBER >= 100

@@ -1,8 +1,10 @@
 """The one record that every metric is computed from, whatever the method.
 
 A predictive distribution is a mixture of equal weights over at most ``max_components`` draws: at
-every target pixel and channel, Normal(render of the draw, its standard deviation). Draws beyond
-that number are left out evenly, so that a metric is a function of the record and of nothing else.
+every target pixel and channel, Normal(render of the draw, its standard deviation). Where the error
+of new views was learned, it is that error about the mean picture, as many Normals of one centre.
+Draws beyond that number are left out evenly, so that a metric is a function of the record and of
+nothing else.
 """
 
 from dataclasses import dataclass, replace
