@@ -123,3 +123,58 @@ def test_it_does_not_depend_on_the_unit(unit):
     is_seen = np.ones((1, 12, 14), dtype=bool)
     here, there = (residuals.design_effect(x, is_seen, 0.46) for x in (wrong_by, unit * wrong_by))
     assert here == pytest.approx(there, rel=1e-6)
+
+
+# ----- what changes slowly -----
+
+
+def test_of_independent_pixels_little_outlasts_the_blur():
+    """1 / (4 pi b^2) of them, b the blur: 2 pixels here, and a 32nd of the width there."""
+    for width, blur in ((50, 2.0), (160, 5.0)):
+        ratios = noise(3, 2, width, width, 3)
+        found = residuals.smooth_share(ratios, np.ones((2, width, width), dtype=bool))
+        # Windows are cut at the border, where means are of fewer pixels.
+        assert found == pytest.approx(1.0 / (4.0 * np.pi * blur**2), rel=0.35)
+
+
+def test_shifts_and_waves_outlast_it():
+    one = np.ones((2, 40, 50), dtype=bool)
+    shift = np.broadcast_to(np.array([0.7, -0.9])[:, None, None, None], (2, 40, 50, 3))
+    assert residuals.smooth_share(shift, one) == pytest.approx(1.0)
+    places = np.arange(50)[:, None]
+    slow, fast = (
+        np.broadcast_to(np.sin(2.0 * np.pi * places / period), (2, 40, 50, 3))
+        for period in (50.0, 4.0)
+    )
+    assert residuals.smooth_share(slow, one) > 0.8
+    assert residuals.smooth_share(fast, one) < 0.05
+    both = residuals.smooth_share(slow + fast, one)
+    assert both == pytest.approx(0.5, abs=0.08)
+
+
+def test_what_is_not_seen_and_what_is_far_out_has_no_say():
+    ratios = noise(4, 2, 40, 50, 3)
+    is_seen = np.ones((2, 40, 50), dtype=bool)
+    is_seen[:, :, 30:] = False
+    alone = residuals.smooth_share(np.where(is_seen[..., None], ratios, 0.0), is_seen)
+    shifted = np.where(is_seen[..., None], ratios, 9.0)
+    assert residuals.smooth_share(shifted, is_seen) == alone
+    assert residuals.smooth_share(shifted, EVERYWHERE) > 0.3
+    spoilt = ratios.copy()
+    spoilt[0, 10:13, 10:13] = 60.0
+    assert residuals.smooth_share(spoilt, EVERYWHERE) < 0.08
+
+
+def test_where_nothing_is_wrong_nothing_is_smooth():
+    nothing = np.zeros((1, 5, 6, 3))
+    assert residuals.smooth_share(nothing, np.ones((1, 5, 6), dtype=bool)) == 0.0
+    nowhere = np.zeros((1, 5, 6), dtype=bool)
+    assert residuals.smooth_share(nothing + 1.0, nowhere) == pytest.approx(1.0), "then all count"
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 50))
+def test_it_is_a_share(height, width, seed):
+    rng = np.random.default_rng(seed)
+    is_seen = rng.random((2, height, width)) < 0.7
+    found = residuals.smooth_share(noise(seed, 2, height, width, 3), is_seen)
+    assert 0.0 <= found <= 1.0
