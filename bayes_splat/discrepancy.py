@@ -34,10 +34,11 @@ from bayes_splat.error_law import FREEDOM
 from bayes_splat.residuals import smooth_share
 
 ROUGH = {2: 1.9, 3: 2.8}
-"""r by the number of context views; that of the last for more of them."""
+"""r by the number of context views, that of the last for more of them: with two, a held-out view
+has the Gaussians of one, and a new one those of both, which is more of a gain."""
 
 UNSEEN = 0.75
-"""t."""
+"""t: what nobody saw is as unknown from anywhere."""
 
 THINNING = 0.6
 """q: where only some context views see a surface, all of their Gaussians together let less light

@@ -60,10 +60,10 @@ class Predictive:
 
     def scaled(self, factor: float) -> "Predictive":
         """The mixture stretched about its mean: colours' standard deviations times ``factor``."""
+        times = np.float32(factor)
         centre = mixtures.mean(self.means).astype(self.means.dtype)
-        means = centre + np.float32(factor) * (self.means - centre)
-        wider = np.float32(factor)
-        return replace(self, means=means, stds=self.stds * wider, spread=self.spread * wider)
+        means = centre + times * (self.means - centre)
+        return replace(self, means=means, stds=times * self.stds, spread=times * self.spread)
 
     def view(self, index: int) -> "Predictive":
         """One view of it."""
