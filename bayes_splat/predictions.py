@@ -123,13 +123,17 @@ def predict(
     return maps, judged, mapped
 
 
+def pictures_of(maps: Prediction) -> Pictures:
+    """What the draws show, summarised."""
+    return Pictures(maps.mean, np.square(maps.epistemic_std), 1.0 - maps.alpha_mean)
+
+
 def _with_color_error(
     maps: Prediction, model: SplatModel, targets: Views, discrepancy: Discrepancy
 ) -> Prediction:
     """The maps with what colours are wrong by: errors of the mean picture, by their law."""
-    pictures = Pictures(maps.mean, np.square(maps.epistemic_std), 1.0 - maps.alpha_mean)
     far = remoteness.of_views(model.views.cameras, targets.cameras)
-    scale = np.sqrt(discrepancy.squared_scale(pictures, far))
+    scale = np.sqrt(discrepancy.squared_scale(pictures_of(maps), far))
     std = error_law.std() * scale
     ratios = (targets.images.movedim(1, -1).double().numpy() - maps.mean) / scale
     return maps._replace(

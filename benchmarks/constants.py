@@ -177,7 +177,7 @@ def seen(seed: int, resolution: int, strength: float, num_context: int = 2) -> S
         learned = held_out.learn(model)
     draws = sample_posterior(learned.model, chains=CHAINS, warmup=WARMUP, draws=DRAWS, seed=0)
     maps, *_ = predictions.predict(learned.model, draws, targets)
-    pictures = Pictures(maps.mean, np.square(maps.epistemic_std), 1.0 - maps.alpha_mean)
+    pictures = predictions.pictures_of(maps)
     truth = targets.images.movedim(1, -1).double().numpy()
     far = remoteness.of_views(context.cameras, targets.cameras)
     unseen = never_seen.find(model, targets).is_never_seen

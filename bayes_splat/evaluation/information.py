@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from bayes_splat import mixtures
-from bayes_splat.discrepancy import Discrepancy, Pictures
+from bayes_splat.discrepancy import Discrepancy
 from bayes_splat.error_law import FREEDOM
 from bayes_splat.evaluation.predictive import Predictive
 
@@ -49,17 +49,12 @@ def unknown(record: Predictive, discrepancy: Discrepancy | None = None) -> Unkno
     if discrepancy is None:
         noise = np.square(record.stds, dtype=np.float64).mean(0)
         return Unknown(record.means, np.zeros(shape), np.broadcast_to(noise, shape))
-    covered = np.zeros(shape[:3])
-    pictures = Pictures(
-        record.means.mean(0, dtype=np.float64),
-        record.means.var(0, dtype=np.float64),
-        1.0 - record.alphas.astype(np.float64),
-    )
-    opaque = pictures._replace(through=covered)
+    pictures = record.pictures
+    opaque = pictures._replace(through=np.zeros(shape[:3]))
     # As remote as context views are, all of them: what distance does to colours tells nothing.
-    far = np.ones(len(covered))
-    unseen = discrepancy.squared_scale(pictures, far) - discrepancy.squared_scale(opaque, far)
+    far = np.ones(shape[0])
     whole = discrepancy.squared_scale(opaque, far)
+    unseen = discrepancy.squared_scale(pictures, far) - whole
     # What is left beside the draws, whose variance is part of it: that of a Student-t is larger
     # than its squared scale. Where draws disagree as widely, they leave a little.
     noise = np.maximum(whole - pictures.variance * (FREEDOM - 2.0) / FREEDOM, _LEAST_NOISE * whole)

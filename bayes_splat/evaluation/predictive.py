@@ -58,6 +58,12 @@ class Predictive:
     depth_stds: Float[np.ndarray, "draw view height width"]
     alphas: Float[np.ndarray, "view height width"]
 
+    @property
+    def pictures(self) -> Pictures:
+        """What the draws show, summarised."""
+        mean, variance = mixtures.mean(self.means), np.square(self.spread, dtype=np.float64)
+        return Pictures(mean, variance, 1.0 - self.alphas.astype(np.float64))
+
     def scaled(self, factor: float) -> "Predictive":
         """The mixture stretched about its mean: colours' standard deviations times ``factor``."""
         times = np.float32(factor)
@@ -118,25 +124,26 @@ def predict(
         for name in ("colors", "alphas")
     )
     depths = np.concatenate([depth_error.seen(one.depths, one.alphas) for one in found])
-    means, stds, spread = colors, torch.cat(noise).float().numpy(), mixtures.spread(colors)
-    if discrepancy is not None:
-        pictures = Pictures(mixtures.mean(colors), np.square(spread), 1.0 - alphas.mean(0))
-        factors = multipliers(len(colors))[:, None, None, None, None]
-        far = remoteness.of_views(model.views.cameras, cameras, without_view)
-        scale = np.sqrt(discrepancy.squared_scale(pictures, far))
-        means = np.broadcast_to(pictures.mean.astype(np.float32), colors.shape)
-        stds = (factors * scale).astype(np.float32)
-    depth_stds = depth_error.bucket_std(model, depths)
-    if discrepancy is not None:
-        of_proposal = depth_error.proposal_spread(model, cameras, without_view)
-        depth_stds = depth_error.around(model, depths, mixtures.spread(depths), of_proposal)
-    return Predictive(
-        means=means,
-        stds=stds,
-        spread=spread,
+    record = Predictive(
+        means=colors,
+        stds=torch.cat(noise).float().numpy(),
+        spread=mixtures.spread(colors),
         depths=depths,
-        depth_stds=depth_stds,
+        depth_stds=depth_error.bucket_std(model, depths),
         alphas=alphas.mean(0),
+    )
+    if discrepancy is None:
+        return record
+    far = remoteness.of_views(model.views.cameras, cameras, without_view)
+    pictures = record.pictures
+    scale = np.sqrt(discrepancy.squared_scale(pictures, far))
+    factors = multipliers(len(colors))[:, None, None, None, None]
+    of_proposal = depth_error.proposal_spread(model, cameras, without_view)
+    return replace(
+        record,
+        means=np.broadcast_to(pictures.mean.astype(np.float32), colors.shape),
+        stds=(factors * scale).astype(np.float32),
+        depth_stds=depth_error.around(model, depths, mixtures.spread(depths), of_proposal),
     )
 
 

@@ -9,6 +9,9 @@ from bayes_splat.evaluation import methods, predictive
 from bayes_splat.samplers.sampling import Draws
 from tests.helpers_scenes import prior_draws, tiny_model
 
+LEARNED = Discrepancy((0.01, 0.5, 0.04), 0.08, 0.4)
+"""An error of new views."""
+
 
 def _draws(model, chains=2, draws=3, seed=0):
     every = [prior_draws(model, chains, seed + i) for i in range(draws)]
@@ -42,9 +45,9 @@ def test_components_are_renders_of_draws_with_their_noise():
 def test_depths_of_draws_are_wrong_together_where_the_error_of_new_views_was_learned():
     model = tiny_model()
     draws, cameras = _draws(model), model.views.cameras
-    plain = predictive.predict(model, draws, cameras)
-    learned = Discrepancy((0.01, 0.5, 0.04), 0.08, 0.4)
-    found = predictive.predict(model, draws, cameras, discrepancy=learned)
+    plain, found = (
+        predictive.predict(model, draws, cameras, discrepancy=d) for d in (None, LEARNED)
+    )
     np.testing.assert_array_equal(found.depths, plain.depths)
     np.testing.assert_array_equal(found.spread, plain.spread)
     known = np.isfinite(plain.depths).all(0)
@@ -60,21 +63,21 @@ def test_depths_of_draws_are_wrong_together_where_the_error_of_new_views_was_lea
 def test_errors_are_those_of_the_mean_picture_where_they_were_learned():
     model = tiny_model()
     draws, cameras = _draws(model), model.views.cameras
-    plain = predictive.predict(model, draws, cameras)
-    learned = Discrepancy((0.01, 0.5, 0.04), 0.08, 0.4)
-    found = predictive.predict(model, draws, cameras, discrepancy=learned)
+    plain, found = (
+        predictive.predict(model, draws, cameras, discrepancy=d) for d in (None, LEARNED)
+    )
     mean, variance = plain.means.mean(0, dtype=np.float64), plain.means.var(0, dtype=np.float64)
     np.testing.assert_allclose(plain.spread, np.sqrt(variance), atol=1e-6)
     np.testing.assert_allclose(found.means, np.broadcast_to(mean, plain.means.shape), atol=1e-6)
     far = remoteness.of_views(cameras, cameras)
-    scale = np.sqrt(learned.squared_scale(Pictures(mean, variance, 1.0 - plain.alphas), far))
+    scale = np.sqrt(LEARNED.squared_scale(Pictures(mean, variance, 1.0 - plain.alphas), far))
     wanted = error_law.multipliers(len(plain.means))[:, None, None, None, None] * scale
     np.testing.assert_allclose(found.stds, wanted, rtol=1e-4)
-    one = predictive.predict(model, draws, cameras[[1]], without_view=1, discrepancy=learned)
+    one = predictive.predict(model, draws, cameras[[1]], without_view=1, discrepancy=LEARNED)
     alone = predictive.predict(model, draws, cameras[[1]], without_view=1)
     far = remoteness.of_views(cameras, cameras[[1]], without_view=1)
     pictures = Pictures(alone.means.mean(0), alone.means.var(0), 1.0 - alone.alphas)
-    scale = np.sqrt(learned.squared_scale(pictures, far))
+    scale = np.sqrt(LEARNED.squared_scale(pictures, far))
     np.testing.assert_allclose(
         one.stds[0], error_law.multipliers(len(plain.means))[0] * scale, rtol=1e-4
     )
